@@ -1,0 +1,1 @@
+"""Adapters: what changes a generator or its prompt before it works."""

@@ -1,0 +1,1 @@
+"""Encoders: a clip in, an artifact out."""

@@ -1,0 +1,1 @@
+"""Gates: they hand a clip on or turn it away by its score."""

@@ -1,0 +1,1 @@
+"""Generators: prompt, seed and perhaps a picture in, a clip out."""

@@ -1,0 +1,1 @@
+"""Judges: a clip in, a score out; they decide nothing."""

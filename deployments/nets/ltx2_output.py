@@ -1,0 +1,42 @@
+"""What leaves LTX-2: frames as uint8, and an error instead of a black clip when a number is not finite."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from diffusers.video_processor import VideoProcessor
+
+from serve_app.core.errors import StageFailed
+from serve_app.core.media import Pixels, Samples
+
+
+def require_finite(values: torch.Tensor, what: str) -> None:
+    """Raise StageFailed naming `what` if any of `values` is NaN or infinite. Waits for the device."""
+    if not torch.isfinite(values).all():
+        raise StageFailed("generate.ltx2", "NotFinite", f"{what} holds a value that is not a finite number")
+
+
+class Quantiser(VideoProcessor):  # type: ignore[misc]
+    """Turns the decoder's output into uint8, a frame at a time and rounded, instead of floats that are cut off.
+
+    The arithmetic is fp32, also for bf16 weights, whose eight bits would show as bands; and infinities are refused
+    before they are clamped to white.
+    """
+
+    def postprocess_video(self, video: torch.Tensor, output_type: str = "np") -> Pixels:
+        """Return `(1, 3, T, H, W)` in -1..1 as uint8 RGB `(1, T, H, W, 3)`. Raise StageFailed for NaN and infinity."""
+        _, _, count, height, width = video.shape
+        pixels: Pixels = np.empty((1, count, height, width, 3), np.uint8)
+        for index in range(count):
+            frame = video[0, :, index].float()
+            require_finite(frame, f"frame {index}")
+            unit = frame.mul(0.5).add(0.5).clamp(0, 1)
+            pixels[0, index] = unit.mul(255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+        return pixels
+
+
+def sound_of(audio: torch.Tensor) -> Samples:
+    """Return `(1, channels, n)` as float32 `(channels, n)` on the CPU. Raise StageFailed for NaN and infinity."""
+    require_finite(audio, "the sound")
+    samples: Samples = audio[0].float().cpu().numpy()
+    return samples

@@ -1,0 +1,1 @@
+"""Upscalers: a clip in, a larger clip out."""

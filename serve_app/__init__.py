@@ -1,0 +1,1 @@
+"""The application: configuration, graph, runs, HTTP and Serve hosting."""

@@ -1,0 +1,1 @@
+"""Where encoded outputs live, addressed by their digests."""

@@ -1,0 +1,153 @@
+"""`greenlight run`: one run, against a server or in this process, with progress bars and its files in a folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serve_app.core.errors import InvalidInput, Misconfigured
+
+if TYPE_CHECKING:
+    from serve_app.commands.followed import Followed
+
+REJECTED_EXIT = 3
+"""The exit status of a run that every gate rejected: neither success nor failure."""
+_INTERRUPTED_EXIT = 130
+
+
+def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("run", help="run a pipeline and fetch its files", description=__doc__)
+    parser.add_argument("pipeline", help="a pipeline's name")
+    parser.add_argument(
+        "-i",
+        "--input",
+        dest="inputs",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an input, as often as needed; NAME=@FILE sends a picture, numbers are numbers",
+    )
+    parser.add_argument("--policy", default="{}", metavar="JSON", help="for example '{\"attempts\": 1}'")
+    parser.add_argument("--out", type=Path, default=Path("outputs"), help="where the run's folder is made")
+    parser.add_argument("--url", help="the server (default: $GREENLIGHT_URL, then http://127.0.0.1:8000)")
+    parser.add_argument("--local", action="store_true", help="carry it out in this process, without a server")
+    parser.add_argument("--profile", help="with --local: the Serve config file whose stages and CPUs are used")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out the command; return 0, 3 when the run was rejected, 1 when it failed."""
+    inputs = parse_inputs(arguments.inputs)
+    policy = _json_object("--policy", arguments.policy)
+    followed = _local(arguments) if arguments.local else _remote(arguments.url)
+    try:
+        return follow(followed, arguments.pipeline, inputs, policy, arguments.out)
+    finally:
+        followed.close()
+
+
+def follow(followed: Followed, pipeline: str, inputs: Mapping[str, Any], policy: Mapping[str, Any], out: Path) -> int:
+    """Submit a run, show it, fetch its files into a new folder of ``out`` and print what came of it."""
+    from rich.console import Console
+
+    from serve_app.commands.display import Display
+
+    console = Console()
+    run_id = followed.submit(pipeline, inputs, policy)
+    console.print(f"run {run_id} of {pipeline}", highlight=False)
+    try:
+        last = Display(console).show(followed.follow(run_id))
+    except KeyboardInterrupt:
+        followed.cancel(run_id)
+        console.print("cancelled")
+        return _INTERRUPTED_EXIT
+    state = "nothing" if last is None else last.kind
+    folder = _new_folder(out)
+    report = followed.report(run_id)
+    (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
+    for name, artifact in {**report["evidence"], **report["outputs"]}.items():
+        followed.fetch(run_id, name, folder / artifact["name"])
+    for path in sorted(folder.iterdir()):
+        console.print(f"  {path}", highlight=False)
+    _conclude(console.print, state, report, {} if last is None else last.data)
+    return {"succeeded": 0, "rejected": REJECTED_EXIT}.get(state, 1)
+
+
+def _conclude(say: Any, state: str, report: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    verdict, cost = report["verdict"], report["cost"]
+    if state in ("failed", "cancelled"):
+        say(f"{state}: {(data.get('error') or {}).get('detail', '')}", highlight=False)
+    say(f"verdict  {verdict['word'] or 'none'}: {verdict['reason']}", highlight=False)
+    usd = "unknown" if cost["usd"] is None else f"{cost['usd']:.6f} USD"
+    krw = "" if cost.get("krw") is None else f" = {cost['krw']:.2f} KRW"
+    say(f"cost     {usd}{krw} for {cost['seconds']:.1f} s of work", highlight=False)
+
+
+def _new_folder(out: Path) -> Path:
+    """Make ``out/YYYYmmdd_HHMMSS``, with a number behind it when two runs end within one second."""
+    stamp = time.strftime("%Y%m%d_%H%M%S")
+    for number in range(1000):
+        folder = out / (stamp if number == 0 else f"{stamp}_{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise Misconfigured(str(out), f"has a thousand folders called {stamp}")
+
+
+def parse_inputs(given: Sequence[str]) -> dict[str, Any]:
+    """Return NAME=VALUE pairs as inputs: @FILE is a picture's path, numbers, true and false are JSON, the rest text."""
+    inputs: dict[str, Any] = {}
+    for pair in given:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise InvalidInput(pair, "is not NAME=VALUE")
+        if name in inputs:
+            raise InvalidInput(f"inputs.{name}", "is given twice")
+        inputs[name] = _value(name, text)
+    return inputs
+
+
+def _value(name: str, text: str) -> Any:
+    if text.startswith("@"):
+        path = Path(text[1:])
+        if not path.is_file():
+            raise InvalidInput(f"inputs.{name}", f"there is no file {path}")
+        return path
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, int | float) else text
+
+
+def _json_object(name: str, text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise InvalidInput(name, f"is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidInput(name, "is a JSON object")
+    return value
+
+
+def _remote(url: str | None) -> Followed:
+    from serve_app import environment
+    from serve_app.commands.client import Client
+
+    return Client(url or environment.server_url())
+
+
+def _local(arguments: argparse.Namespace) -> Followed:
+    from serve_app.commands.local import Local
+    from serve_app.commands.profile import application_in, profile_for
+
+    path = Path(arguments.profile) if arguments.profile else profile_for(arguments.pipeline)
+    application = application_in(path)
+    return Local(application.config, application.options)

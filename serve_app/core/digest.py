@@ -1,0 +1,27 @@
+"""Digests: the names of artifacts, and the identity of requests and steps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import IO, Any
+
+_CHUNK_BYTES = 1 << 20
+
+
+def of_bytes(data: bytes | memoryview) -> str:
+    """Return the sha256 of ``data`` as 64 lower-case hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def of_stream(stream: IO[bytes]) -> str:
+    """Return the sha256 of what is left in ``stream``, read in chunks of 1 MiB."""
+    state = hashlib.sha256()
+    while chunk := stream.read(_CHUNK_BYTES):
+        state.update(chunk)
+    return state.hexdigest()
+
+
+def of_json(value: Any) -> str:
+    """Return the sha256 of ``value`` as canonical JSON (sorted keys, no spaces); raise TypeError if it is not JSON."""
+    return of_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())

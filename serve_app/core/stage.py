@@ -1,0 +1,141 @@
+"""The contract of a stage: a small class with `Weights`, `Params`, `load` and a typed `run`.
+
+    class Edsr:                                                   # deployments/upscale/edsr.py -> use: upscale.edsr
+        class Weights(Strict): ...                                # load time, from config; one deployment per value
+        class Params(Strict): ...                                 # per node; the YAML `with:` block
+        def load(self, weights: Weights, context: Context) -> None: ...
+        def run(self, params: Params, *, clip: Clip) -> Clip: ... # ports are keywords, their types the wiring rules
+
+A stage may say more about itself by class attributes, all optional:
+    gates: str       the input port whose value `run` hands on unchanged or refuses with Rejected (only gates have it)
+and by a method `plan(params) -> None` (a staticmethod) that raises InvalidInput for what the types cannot say, such as
+a frame grid. It runs at plan time, before any weight is loaded.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from serve_app.core.artifact import Artifact, ArtifactStore
+from serve_app.core.errors import Misconfigured
+from serve_app.core.media import Clip, Image
+from serve_app.core.score import Score
+
+BULKY: tuple[type, ...] = (Clip, Image)
+"""Values that stay where they are and travel by reference: neither the runner nor the ingress ever opens them."""
+
+PORT_TYPES: dict[str, type] = {
+    "text": str,
+    "integer": int,
+    "number": float,
+    "seed": int,
+    "image": Image,
+    "clip": Clip,
+    "score": Score,
+    "artifact": Artifact,
+}
+"""What a pipeline file calls the types of its inputs and ports."""
+
+
+class Strict(BaseModel):
+    """Frozen, and an unknown key is an error: no parameter is ever ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, protected_namespaces=())
+
+
+class Context(Protocol):
+    """What the house offers a stage. One call runs at a time per stage object, so the context speaks of that call."""
+
+    device: str
+    """``cpu`` or ``cuda``."""
+    threads: int
+    """CPU threads this stage may use."""
+    artifacts: ArtifactStore
+    """Where encoded outputs go."""
+    scratch: Path
+    """A directory for temporary files, on the same disk as the artifacts."""
+
+    def progress(self, done: int, of: int) -> None:
+        """Say that ``done`` of ``of`` steps are finished, and raise Cancelled if the run was cancelled."""
+        ...
+
+    def check(self) -> None:
+        """Raise Cancelled if the run was cancelled."""
+        ...
+
+    def note(self, name: str, value: Any) -> None:
+        """Record a fact for the report, as a JSON value: a parameter in effect, a flag, the weights' digest."""
+        ...
+
+    def warn(self, message: str) -> None:
+        """Record what the caller should know, such as a parameter that has no effect here."""
+        ...
+
+
+class Stage(Protocol):
+    """The shape of every stage class; nothing inherits from it."""
+
+    Weights: type[Strict]
+    Params: type[Strict]
+
+    def load(self, weights: Any, context: Context) -> None:
+        """Load weights once, when the replica starts. Raises Misconfigured, OutOfMemory."""
+        ...
+
+    run: Any
+
+
+@dataclass(frozen=True)
+class Port:
+    """One keyword argument of `run`: its type, and whether a node may leave it unconnected."""
+
+    name: str
+    type: type
+    is_optional: bool
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a stage declares, read from its class: ports in, the type out, and the port it gates (if any)."""
+
+    name: str
+    ports: Mapping[str, Port]
+    output: type
+    gates: str | None
+    weights: type[Strict]
+    params: type[Strict]
+
+
+def contract_of(name: str, stage: type) -> Contract:
+    """Read the contract of ``stage``; raise Misconfigured naming what it lacks."""
+    for part in ("Weights", "Params", "load", "run"):
+        if not hasattr(stage, part):
+            raise Misconfigured(name, f"the stage has no {part}")
+    # A nested `Params` is known inside its class alone.
+    hints = typing.get_type_hints(stage.run, localns=dict(vars(stage)))  # type: ignore[attr-defined]
+    ports = {}
+    for parameter in inspect.signature(stage.run).parameters.values():  # type: ignore[attr-defined]
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            kind, is_optional = _unwrap(hints.get(parameter.name), f"{name}.run({parameter.name})")
+            ports[parameter.name] = Port(parameter.name, kind, is_optional)
+    output, _ = _unwrap(hints.get("return"), f"{name}.run's return")
+    gates = getattr(stage, "gates", None)
+    return Contract(name, ports, output, gates, stage.Weights, stage.Params)  # type: ignore[attr-defined]
+
+
+def _unwrap(hint: Any, where: str) -> tuple[type, bool]:
+    """Return the port type behind ``X`` or ``X | None``, and whether None was allowed."""
+    options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+    kinds = [option for option in options if option is not types.NoneType]
+    if len(kinds) != 1 or kinds[0] not in PORT_TYPES.values():
+        names = ", ".join(sorted({kind.__name__ for kind in PORT_TYPES.values()}))
+        raise Misconfigured(where, f"{hint!r} is not a port type; they are {names}, each perhaps `| None`")
+    return kinds[0], len(options) > 1

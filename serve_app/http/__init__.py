@@ -1,0 +1,1 @@
+"""The HTTP API, given a service and nothing else."""

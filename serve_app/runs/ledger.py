@@ -1,0 +1,182 @@
+"""What a run cost: seconds of an accelerator's share and of CPU cores, at a price table's rates. Pure functions.
+
+    usd = seconds * (gpus * usd_per_s[accelerator] + cpus * usd_per_cpu_s)
+
+Every attempt costs, the rejected ones too: the figure that matters is the cost per accepted clip. What has no price is
+never counted as free: its cost is None, so is every sum with it, and a warning names it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from serve_app.core.errors import Misconfigured
+from serve_app.core.stage import Strict
+
+_Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_DIGITS = 9  # a millisecond of one core is 13 billionths of a dollar, and must not read as free
+
+LIST_USD_PER_S = {
+    "T4": 0.000164,
+    "L4": 0.000222,
+    "A10": 0.000306,
+    "L40S": 0.000542,
+    "A100-40": 0.000556,
+    "A100-80": 0.000694,
+    "H100": 0.001097,
+}
+"""USD per second of a whole accelerator, rented by the second: what the market asks, not what yours costs."""
+
+
+class Prices(Strict):
+    """A price table. The defaults are list prices; put your own in the configuration."""
+
+    usd_per_s: dict[str, _Price] = LIST_USD_PER_S
+    """USD per second of one whole accelerator, by its name."""
+    usd_per_cpu_s: _Price = 0.0000131
+    """USD per core-second; about the public on-demand list price of a vCPU, 0.047 USD an hour."""
+    fx: dict[str, _Rate] = {"KRW": 1450.0}
+    """Units of another currency per USD, by its ISO 4217 code."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one ``step`` (its node's name) held, and for how long: a share of an ``accelerator``, and CPU cores.
+
+    ``gpus``: 1.0 is the whole device, 0 none. ``phase`` tells the calls of one node apart, such as the two passes of
+    a two-stage generator; each is charged.
+    """
+
+    step: str
+    seconds: float
+    accelerator: str | None = None
+    gpus: float = 0.0
+    cpus: float = 0.0
+    attempt: int = 1
+    phase: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("seconds", "gpus", "cpus"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} of {self.step} is 0 or more, not {value}")
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """One step's ``usage``, its rate in USD per second, and what it cost; both None where the table has no price."""
+
+    usage: Usage
+    usd_per_s: float | None
+
+    @property
+    def usd(self) -> float | None:
+        """The rate times the seconds."""
+        return None if self.usd_per_s is None else self.usage.seconds * self.usd_per_s
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the step's cost as JSON values, its usage among them."""
+        rate = {"usd_per_s": _rounded(self.usd_per_s), "usd": _rounded(self.usd)}
+        return {**vars(self.usage), **rate}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What some steps cost together: ``usd`` (None: not all of it has a price) and ``seconds``, summed over the steps.
+
+    ``seconds`` is time held, not time passed: steps that ran side by side both count. ``fx`` is the table's.
+    """
+
+    usd: float | None
+    seconds: float
+    by_step: tuple[StepCost, ...]
+    warnings: tuple[str, ...]
+    fx: dict[str, float]
+
+    def in_currency(self, currency: str) -> float | None:
+        """Return the cost in ``currency`` (``USD`` or one of ``fx``), or None where it has no price.
+
+        Raises Misconfigured naming ``prices.fx`` when the table does not know the currency.
+        """
+        rates = {"USD": 1.0, **self.fx}
+        if currency not in rates:
+            raise Misconfigured("prices.fx", f"there is no rate for {currency}; there is one for {', '.join(rates)}")
+        return None if self.usd is None else self.usd * rates[currency]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the cost as JSON values: ``usd``, its ``amounts`` in other currencies, and every rate in effect."""
+        return {
+            "usd": _rounded(self.usd),
+            "amounts": {currency: _rounded(self.in_currency(currency)) for currency in sorted(self.fx)},
+            "seconds": round(self.seconds, 3),
+            "fx": dict(self.fx),
+            "by_step": [step.as_json() for step in self.by_step],
+            "warnings": list(self.warnings),
+        }
+
+
+class Target(Strict):
+    """What a run should cost and take at most, to report against; it stops nothing (`budget_usd`, `budget_s` do)."""
+
+    amount: _Price
+    """In ``currency``."""
+    currency: str = "USD"
+    seconds: _Price
+
+
+def usd_per_s(usage: Usage, prices: Prices) -> float | None:
+    """Return what a second of ``usage`` costs in USD, or None when its accelerator has no price."""
+    cpu_usd_per_s = usage.cpus * prices.usd_per_cpu_s
+    if usage.gpus == 0:
+        return cpu_usd_per_s
+    if usage.accelerator not in prices.usd_per_s:
+        return None
+    return usage.gpus * prices.usd_per_s[usage.accelerator] + cpu_usd_per_s
+
+
+def cost_of(usages: Sequence[Usage], prices: Prices) -> Cost:
+    """Return what all steps of all attempts cost together."""
+    steps = tuple(StepCost(usage, usd_per_s(usage, prices)) for usage in usages)
+    unpriced = sorted({str(step.usage.accelerator) for step in steps if step.usd is None})
+    return Cost(
+        usd=_sum(steps),
+        seconds=math.fsum(usage.seconds for usage in usages),
+        by_step=steps,
+        warnings=tuple(f"there is no price for a second of {name!r}, so the cost is unknown" for name in unpriced),
+        fx=dict(prices.fx),
+    )
+
+
+def per_accepted(costs: Sequence[Cost], accepted: int) -> float | None:
+    """Return USD per accepted clip: what all runs cost, rejected ones too, over how many clips were accepted.
+
+    None when nothing was accepted, or when one of the costs is unknown. Raises ValueError when ``accepted`` < 0.
+    """
+    if accepted < 0:
+        raise ValueError(f"accepted is 0 or more, not {accepted}")
+    known = [cost.usd for cost in costs if cost.usd is not None]
+    return math.fsum(known) / accepted if accepted and len(known) == len(costs) else None
+
+
+def meets(cost: Cost, passed_s: float, target: Target) -> bool | None:
+    """Whether a run that took ``passed_s`` seconds kept to ``target``; None when its cost is unknown.
+
+    Raises Misconfigured when the price table does not know the target's currency.
+    """
+    amount = cost.in_currency(target.currency)
+    return None if amount is None else amount <= target.amount and passed_s <= target.seconds
+
+
+def _sum(steps: Sequence[StepCost]) -> float | None:
+    known = [step.usd for step in steps if step.usd is not None]
+    return math.fsum(known) if len(known) == len(steps) else None
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, _DIGITS)

@@ -1,0 +1,155 @@
+"""The report: verdict, evidence, parameters in effect, times and cost of every attempt, as one JSON document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from serve_app.core.artifact import Artifact
+from serve_app.core.score import Score, Verdict
+from serve_app.graph.plan import Plan
+from serve_app.graph.record import StepRecord
+from serve_app.runs.attempts import Attempt, Result
+from serve_app.runs.ledger import Prices, Usage, cost_of
+from serve_app.runs.model import Run, RunState
+
+_VERSIONS = ("greenlight-serve", "ray", "torch", "diffusers", "opencv-python-headless", "av")
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """Writes reports with one price table."""
+
+    plans: Mapping[str, Plan]
+    prices: Prices
+
+    def report(self, run: Run, state: RunState, result: Result) -> dict[str, Any]:
+        """Return the report of a run that ends in ``state``. Every attempt is in it, delivered or not."""
+        delivered = result.delivered
+        plan = self.plans.get(run.pipeline)
+        attempts = [self._attempt(attempt, plan) for attempt in result.attempts]
+        return {
+            "run": run.id,
+            "pipeline": run.pipeline,
+            "state": state.value,
+            "verdict": _verdict(result),
+            "inputs": run.inputs,
+            "policy": run.policy,
+            "scores": {} if delivered is None else _scores(delivered),
+            "outputs": {} if delivered is None else _outputs(delivered, plan),
+            "evidence": _outputs(result.attempts[-1], plan) if result.attempts else {},
+            "delivered_attempt": None if delivered is None else delivered.number,
+            "is_accepted": result.is_accepted,
+            "first_frame_replaced": any(_was_replaced(record) for record in _records(delivered)),
+            "attempts": attempts,
+            "cost": self._cost([record for attempt in result.attempts for record in attempt.records], result),
+            "timings": _timings(run, result),
+            "warnings": _warnings(result),
+            "versions": versions(),
+        }
+
+    def _attempt(self, attempt: Attempt, plan: Plan | None) -> dict[str, Any]:
+        return {
+            "number": attempt.number,
+            "seed": attempt.seed,
+            "verdict": _attempt_verdict(attempt).word,
+            "is_finished": attempt.is_finished,
+            "rejection": attempt.rejection,
+            "seconds": round(attempt.seconds, 4),
+            "scores": _scores(attempt),
+            "outputs": _outputs(attempt, plan),
+            "cost": self._cost(list(attempt.records)),
+            "steps": [{**record.as_json(), "cost_usd": self._usd(record)} for record in attempt.records],
+        }
+
+    def _usd(self, record: StepRecord) -> float | None:
+        return cost_of([_usage(record)], self.prices).usd
+
+    def _cost(self, records: list[StepRecord], result: Result | None = None) -> dict[str, Any]:
+        cost = cost_of([_usage(record) for record in records], self.prices).as_json()
+        if result is not None:
+            cost["usd_per_accepted_clip"] = cost["usd"] if result.is_accepted else None
+        return cost
+
+
+def _usage(record: StepRecord) -> Usage:
+    held = record.resources
+    return Usage(step=record.node, seconds=record.seconds, cpus=held.cpus, gpus=held.gpus, accelerator=held.accelerator)
+
+
+def _records(attempt: Attempt | None) -> tuple[StepRecord, ...]:
+    return () if attempt is None else attempt.records
+
+
+def _was_replaced(record: StepRecord) -> bool:
+    return bool(record.notes.get("first_frame_replaced"))
+
+
+def _scores(attempt: Attempt) -> dict[str, Any]:
+    return {node: value.as_json() for node, value in attempt.values.items() if isinstance(value, Score)}
+
+
+def _outputs(attempt: Attempt, plan: Plan | None) -> dict[str, Any]:
+    """The artifacts under their public names, which are the pipeline's outputs."""
+    names = {} if plan is None else plan.outputs
+    made = {name: attempt.values.get(node) for name, node in names.items()}
+    return {name: value.as_json() for name, value in made.items() if isinstance(value, Artifact)}
+
+
+def _attempt_verdict(attempt: Attempt) -> Verdict:
+    """A rejected attempt is at least FAIL whatever its scores say: its gate may be stricter than its judge."""
+    verdicts = [value.verdict for value in attempt.values.values() if isinstance(value, Score)]
+    worst = max(verdicts, default=Verdict.PASS)
+    return worst if attempt.rejection is None else max(worst, Verdict.FAIL)
+
+
+def _verdict(result: Result) -> dict[str, Any]:
+    """The word on the whole run, with the finding that decided it."""
+    shown = result.delivered or (result.attempts[-1] if result.attempts else None)
+    if shown is None or not shown.is_finished:
+        return {"word": None, "detector": None, "frame": None, "value": None, "reason": "no attempt was judged"}
+    word = _attempt_verdict(shown).word
+    if shown.rejection is not None:
+        return {"word": word, **shown.rejection}
+    scores = [value for value in shown.values.values() if isinstance(value, Score)]
+    worst = max(scores, key=lambda score: score.verdict, default=None)
+    finding = None if worst is None else worst.worst
+    if finding is None:
+        return {"word": word, "detector": None, "frame": None, "value": None, "reason": "nothing to object to"}
+    facts = {"detector": finding.detector, "frame": finding.frame, "value": finding.value, "reason": finding.reason}
+    return {"word": word, **facts}
+
+
+def _timings(run: Run, result: Result) -> dict[str, Any]:
+    started_s = run.started_s or run.created_s
+    return {
+        "queued_s": round(started_s - run.created_s, 4),
+        "attempts_s": round(sum(attempt.seconds for attempt in result.attempts), 4),
+        "steps_s": {
+            f"{attempt.number}.{record.node}": round(record.seconds, 4)
+            for attempt in result.attempts
+            for record in attempt.records
+        },
+    }
+
+
+def _warnings(result: Result) -> list[dict[str, Any]]:
+    """Each thing that a stage wanted said, once, with the node that said it."""
+    said: dict[tuple[str, str], None] = {}
+    for attempt in result.attempts:
+        for record in attempt.records:
+            said.update(dict.fromkeys((record.node, message) for message in record.warnings))
+    return [{"node": node, "message": message} for node, message in said]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what took part, as installed beside the runner."""
+    found = {}
+    for name in _VERSIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

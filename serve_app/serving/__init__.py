@@ -1,0 +1,1 @@
+"""Hosting on Ray Serve: the only floor that imports ray."""

@@ -1,0 +1,231 @@
+"""The queue end to end on a real SQLite file, with small real stages: attempts, budget, resume, cancel, loss."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from serve_app.graph.callers import Caller
+from serve_app.runs.attempts import derived_seed
+from serve_app.runs.ledger import Prices
+from serve_app.runs.model import Run, RunRequest, RunState
+from serve_app.runs.queue import Queue, QueueSettings
+from serve_app.runs.report import Reporter
+from serve_app.runs.sql import SqlRunStore
+from tests.graph.stages import Counting, bright, in_process, lose
+
+DARK, BRIGHT = 10, 200
+
+
+class House:
+    """A store, a queue and its stages in one directory; ``open`` it again to play a process after a crash."""
+
+    def __init__(self, root: Path, caller: Caller | None = None, lease_s: float = 5.0) -> None:
+        self.plan = bright()
+        self.store = SqlRunStore(f"sqlite:///{root / 'runs.db'}")
+        self.caller = Counting(caller or in_process(root))
+        settings = QueueSettings(lease_s=lease_s, poll_s=0.01, step_retries=1, max_claims=2)
+        reporter = Reporter({self.plan.name: self.plan}, Prices())
+        self.queue = Queue(self.store, {self.plan.name: self.plan}, self.caller, reporter, settings)
+
+    def submit(self, seed: int, policy: dict[str, Any] | None = None, **inputs: Any) -> str:
+        """Record a run as the service would."""
+        bound = self.plan.bind({"seed": seed, **inputs})
+        run_policy = {**self.plan.policy.model_dump(), **(policy or {})}
+        run, _ = self.store.add(RunRequest(f"run-{seed}", self.plan.name, dict(bound.inputs), run_policy), 10)
+        return run.id
+
+    def work(self) -> None:
+        """Carry out the next run."""
+        asyncio.run(self._work())
+
+    async def _work(self) -> None:
+        await self.queue.run_one()
+
+    def ended(self, run_id: str) -> tuple[Run, dict[str, Any]]:
+        """Return a run and its report."""
+        run = self.store.get(run_id)
+        assert run.report is not None, run
+        return run, run.report
+
+    def kinds(self, run_id: str) -> list[str]:
+        """Return the kinds of a run's events."""
+        return [event.kind for event in self.store.events(run_id)]
+
+
+def _work_until_the_second_draft(root: Path) -> None:
+    def die(node: str, count: int) -> None:
+        if node == "draft" and count == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    House(root, Counting(in_process(root), die), lease_s=1.0).work()
+
+
+def dark_seed() -> int:
+    """Return a dark seed whose second attempt is dark too and whose third is bright."""
+    return next(
+        seed
+        for seed in range(100)
+        if derived_seed(seed, 2) % 256 < 128 <= derived_seed(seed, 3) % 256 and seed % 256 < 128
+    )
+
+
+def test_a_run_that_passes_succeeds_with_its_outputs(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    run_id = house.submit(BRIGHT)
+    house.work()
+    run, report = house.ended(run_id)
+    assert run.state is RunState.SUCCEEDED
+    assert set(report["outputs"]) == {"file", "sheet"}
+    assert report["verdict"]["word"] == "pass"
+    assert house.kinds(run_id)[-1] == "succeeded"
+
+
+def test_a_rejected_attempt_is_tried_again_with_a_new_seed_and_all_are_reported(tmp_path: Path) -> None:
+    house, seed = House(tmp_path), dark_seed()
+    run_id = house.submit(seed)
+    house.work()
+    run, report = house.ended(run_id)
+    assert run.state is RunState.SUCCEEDED
+    assert [a["seed"] for a in report["attempts"]] == [seed, derived_seed(seed, 2), derived_seed(seed, 3)]
+    assert [a["verdict"] for a in report["attempts"]] == ["fail", "fail", "pass"]
+    assert report["attempts"][0]["rejection"]["detector"] == "dark"
+    assert report["delivered_attempt"] == 3
+    assert report["cost"]["usd"] > report["attempts"][2]["cost"]["usd"], "rejected attempts cost too"
+
+
+def test_the_same_seed_is_used_again_when_the_policy_varies_nothing(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    run_id = house.submit(DARK, {"vary": "nothing", "attempts": 2})
+    house.work()
+    run, report = house.ended(run_id)
+    assert run.state is RunState.REJECTED
+    assert [a["seed"] for a in report["attempts"]] == [DARK, DARK]
+
+
+def test_a_run_without_an_accepted_attempt_is_rejected_and_delivers_nothing_but_evidence(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    run_id = house.submit(DARK, {"attempts": 1})
+    house.work()
+    run, report = house.ended(run_id)
+    assert run.state is RunState.REJECTED
+    assert report["outputs"] == {}
+    assert set(report["evidence"]) == {"sheet"}
+    assert run.error is not None
+    assert run.error["rejection"]["detector"] == "dark"
+
+
+def test_keep_best_finishes_the_best_attempt_and_marks_it_rejected(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    seed = next(s for s in range(100) if s < 128 and s < derived_seed(s, 2) % 256 < 128)
+    run_id = house.submit(seed, {"attempts": 2, "keep": "best"})
+    house.work()
+    run, report = house.ended(run_id)
+    assert run.state is RunState.REJECTED
+    assert report["delivered_attempt"] == 2
+    assert set(report["outputs"]) == {"file", "sheet"}
+    assert not report["is_accepted"]
+    assert house.caller.calls["draft"] == 2, "the best attempt's clip was still there"
+
+
+def test_the_budget_ends_the_attempts(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    run_id = house.submit(DARK, {"vary": "nothing", "attempts": 20, "budget_s": 1.0}, frames=4, pause_s=0.1)
+    house.work()
+    run, report = house.ended(run_id)
+    assert run.state is RunState.REJECTED
+    assert 1 <= len(report["attempts"]) <= 3
+    assert "budget.spent" in house.kinds(run_id)
+
+
+def test_a_budget_too_small_for_one_attempt_fails_the_run(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    run_id = house.submit(BRIGHT, {"budget_s": 0.2}, frames=100, pause_s=0.05)
+    house.work()
+    run, _ = house.ended(run_id)
+    assert run.state is RunState.FAILED
+    assert run.error is not None
+    assert run.error["code"] == "deadline_exceeded"
+
+
+def test_cancel_stops_a_run_in_the_middle_of_a_step(tmp_path: Path) -> None:
+    house = House(tmp_path, lease_s=1.0)
+    run_id = house.submit(BRIGHT, frames=1000, pause_s=0.02)
+    worker = threading.Thread(target=house.work)
+    worker.start()
+    while "step.progress" not in house.kinds(run_id):
+        time.sleep(0.05)
+    house.store.cancel(run_id)
+    worker.join(10)
+    run, report = house.ended(run_id)
+    assert run.state is RunState.CANCELLED
+    assert report["attempts"] == []
+
+
+def test_a_run_whose_queue_died_is_taken_over_and_its_finished_attempts_are_not_repeated(tmp_path: Path) -> None:
+    successor, seed = House(tmp_path), dark_seed()
+    run_id = successor.submit(seed)
+    victim = multiprocessing.get_context("spawn").Process(target=_work_until_the_second_draft, args=(tmp_path,))
+    victim.start()
+    victim.join(60)
+    assert victim.exitcode == -signal.SIGKILL
+    assert successor.store.get(run_id).state is RunState.RUNNING
+    time.sleep(1.1)
+    successor.work()
+    run, report = successor.ended(run_id)
+    assert run.state is RunState.SUCCEEDED
+    assert len(report["attempts"]) == 3
+    assert successor.caller.calls["draft"] == 2, "attempt 1 was remembered"
+
+
+def test_a_finished_artifact_is_not_made_again_after_a_crash(tmp_path: Path) -> None:
+    house = House(tmp_path, Counting(in_process(tmp_path), lose("file", times=2)))
+    run_id = house.submit(BRIGHT)
+    house.work()  # two losses are more than one retry: the run goes back into the queue
+    assert house.store.get(run_id).state is RunState.QUEUED
+    successor = House(tmp_path)
+    successor.work()
+    run, _ = successor.ended(run_id)
+    assert run.state is RunState.SUCCEEDED
+    assert successor.caller.calls.get("sheet") is None, "the sheet was remembered"
+
+
+def test_a_run_that_keeps_losing_its_replicas_is_given_up_with_its_reason(tmp_path: Path) -> None:
+    house = House(tmp_path, Counting(in_process(tmp_path), lose("draft", times=99)))
+    run_id = house.submit(BRIGHT)
+    for _ in range(3):
+        house.work()
+    run = house.store.get(run_id)
+    assert run.state is RunState.FAILED
+    assert run.error is not None
+    assert run.error["code"] == "abandoned"
+
+
+def test_a_run_of_a_pipeline_that_is_gone_fails_and_says_so(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.store.add(RunRequest("old", "gone", {}, {}), 10)
+    house.work()
+    run = house.store.get("old")
+    assert run.state is RunState.FAILED
+    assert run.error is not None
+    assert "gone" in run.error["detail"]
+
+
+def test_stopping_the_queue_puts_its_run_back_at_once(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    run_id = house.submit(BRIGHT, frames=1000, pause_s=0.02)
+
+    async def start_and_stop() -> None:
+        house.queue.start()
+        while "step.progress" not in house.kinds(run_id):
+            await asyncio.sleep(0.05)
+        await house.queue.stop()
+
+    asyncio.run(start_and_stop())
+    assert house.store.get(run_id).state is RunState.QUEUED
