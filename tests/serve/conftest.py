@@ -56,7 +56,7 @@ def cluster(short_tmp: Path) -> Iterator[str]:
 
         ray.init(
             address="local",
-            num_cpus=16,
+            num_cpus=64,
             num_gpus=2,
             object_store_memory=800 << 20,
             include_dashboard=False,
