@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo serve test check-code install install-dev bench clean
+.PHONY: demo serve test check-code install install-dev clean
 
 install: .venv/installed
 install-dev: .venv/installed-dev
@@ -22,7 +22,7 @@ demo: install
 	$(BIN)/greenlight demo
 
 serve: install
-	$(BIN)/serve run serve_app/profiles/demo.yaml
+	$(BIN)/serve run --address local serve_app/profiles/demo.yaml
 
 check-code: install-dev
 	$(BIN)/ruff format --check .

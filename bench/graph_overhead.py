@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.cluster import served
 from bench.record import emit
-from serve_app.commands.demo import PHOTO, PIPELINE, PROMPT
+from serve_app.commands.demo import INPUTS, PIPELINE
 from serve_app.commands.followed import Followed
 from serve_app.commands.local import Local
 
@@ -26,7 +26,7 @@ LIMIT = 1.10
 def seconds_of(followed: Followed, seed: int) -> float:
     """Return the wall time of one run, from its submission to its last event."""
     began = time.perf_counter()
-    run_id = followed.submit(PIPELINE, {"image": PHOTO, "prompt": PROMPT, "seed": seed}, {"attempts": 1})
+    run_id = followed.submit(PIPELINE, {**INPUTS, "seed": seed}, {"attempts": 1})
     last = list(followed.follow(run_id))[-1]
     if last.kind != "succeeded":
         raise RuntimeError(f"the run ended as {last}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from serve_app.core.errors import Misconfigured, Unknown
 
 ROOMS = ("generate", "adapt", "judge", "gate", "upscale", "encode")
-"""The packages whose modules are stages; `nets` holds networks, not stages."""
+"""The packages whose modules are stages; `nets` holds networks and `metrics` what judges measure, not stages."""
 
 
 def names() -> list[str]:

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from serve_app.commands import check, demo, draw, run, schema
+from serve_app.commands import check, demo, draw, reference, run, schema
 from serve_app.core.errors import GreenlightError
 
-COMMANDS = (check, demo, draw, run, schema)
+COMMANDS = (check, demo, draw, reference, run, schema)
 """Modules with `add(subparsers)`, which sets `run(arguments) -> int`; they import what is heavy only when they run."""
 
 

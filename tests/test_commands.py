@@ -116,3 +116,13 @@ def test_the_schema_of_configurations_takes_the_shipped_ones(path: Path, capsys:
 def test_the_schema_of_pipelines_takes_the_shipped_ones(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema", "pipeline"]) == 0
     jsonschema.validate(read_yaml(path), json.loads(capsys.readouterr().out))
+
+
+def test_a_misspelt_manifest_beside_its_claims_is_not_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "all.yaml"
+    misspelt = CLUSTER.read_text().replace("kind: RayService", "kind: RayServise")
+    file.write_text(f"apiVersion: v1\nkind: PersistentVolumeClaim\n---\n{misspelt}")
+    assert main(["check", str(file)]) == 1
+    assert capsys.readouterr().out.startswith(f"{file}: holds neither ")

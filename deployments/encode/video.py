@@ -92,6 +92,8 @@ class VideoEncoder:
         _check(params, clip)
         for warning in _losses(params, clip):
             self._context.warn(warning)
+        if params.format == "mp4":
+            self._context.note("video", {**_rate_control(params), "preset": params.preset, "threads": _THREADS})
         with _temporary(self._context.scratch, params.format) as path:
             if params.format == "mp4":
                 _write_mp4(path, clip, params, self._show(clip))
@@ -179,18 +181,24 @@ def _write_mp4(path: Path, clip: Clip, params: VideoEncoder.Params, show: Show) 
 
 def _picture_stream(container: Any, clip: Clip, params: VideoEncoder.Params) -> Any:
     """Add the H.264 stream; the four colour tags are BT.709's number, 1, and 1 for limited range (ITU-T H.273)."""
-    options: dict[str, str] = {"preset": params.preset}
-    if params.bitrate_bps is None:
-        options["crf"] = str(_CRF if params.crf is None else params.crf)
+    rate = _rate_control(params)
+    options = {"preset": params.preset, **({"crf": str(rate["crf"])} if "crf" in rate else {})}
     stream = container.add_stream("libx264", rate=clip.fps, options=options)
     stream.width, stream.height, stream.pix_fmt = clip.shape.width, clip.shape.height, "yuv420p"
-    if params.bitrate_bps is not None:
-        stream.bit_rate = params.bitrate_bps
+    if "bitrate_bps" in rate:
+        stream.bit_rate = rate["bitrate_bps"]
     context = stream.codec_context
     context.thread_count, context.thread_type = _THREADS, "FRAME"  # slices, PyAV's default, would cost quality
     context.time_base = 1 / clip.fps
     context.color_primaries = context.color_trc = context.colorspace = context.color_range = 1
     return stream
+
+
+def _rate_control(params: VideoEncoder.Params) -> dict[str, int]:
+    """Return what is in effect: a constant quality, or a rate in bit/s."""
+    if params.bitrate_bps is not None:
+        return {"bitrate_bps": params.bitrate_bps}
+    return {"crf": _CRF if params.crf is None else params.crf}
 
 
 def _frame(pixels: Pixels, index: int, fps: Fraction) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +22,7 @@ from deployments.nets.ltx2_sampling import (
     is_trained_fps,
     sigmas_of,
 )
+from serve_app.core.adapter import Adapters
 from serve_app.core.errors import InvalidInput, OutOfMemory
 from serve_app.core.media import Clip, Grid, Image, VideoShape, centre_crop, exact_fps
 from serve_app.core.stage import Context, Strict
@@ -53,10 +55,25 @@ class Recipe:
 class Ltx2:
     """Generate with LTX-2 (2.0, 2.3, 2.5) through diffusers. The same seed gives the same bytes on the same machine.
 
-    Ports: ``prompt``; ``seed``, 0 to 2**63 - 1; ``image``, of any size, shown as the first frame. Returns ``frames``
+    Ports: ``prompt``; ``seed``, 0 to 2**63 - 1; ``image``, of any size, shown as the first frame; ``adapters``, applied
+    to this clip alone. Returns ``frames``
     uint8 ``(T, H, W, 3)`` at exactly the size asked for, and stereo sound of exactly their length. One clip is made at
     a time: a second call waits. Notes ``ltx2``, the parameters in effect. Weights: huggingface.co/Lightricks.
     """
+
+    mapping: Mapping[str, str] = {
+        "steps": "num_inference_steps and sigmas: the published list, for a scheduler that does not warp it",
+        "guidance": "guidance_scale and seven more knobs; 1 turns all eight off, above 1 they are the authors'",
+        "negative_prompt": "negative_prompt; a warning at guidance 1, where it has no effect",
+        "width": "width; made on a multiple of 32 and cropped",
+        "height": "height; made on a multiple of 32 and cropped",
+        "frames": "num_frames, 8k+1; others are refused, where diffusers drops the rest without a word",
+        "fps": "frame_rate, which the model is told; a warning far from 24, 25, 30 and 60",
+        "seed": "generator",
+        "image": "image of LTX2ImageToVideoPipeline; covered and cropped, never stretched",
+        "strength": "none: unknown, so an error",
+        "max_prompt_tokens": "max_sequence_length, a multiple of 128; a warning says how many tokens are dropped",
+    }
 
     class Weights(Strict):
         """Which LTX-2, and how it is held."""
@@ -68,7 +85,15 @@ class Ltx2:
         dtype: Literal["auto", "bf16", "fp32"] = Field("auto", description="`auto`: bf16 on a GPU, fp32 on a CPU.")
         offload: Literal["none", "model"] = Field("none", description="`model`: each part is on the GPU as it works.")
         vae_tiling: bool = Field(False, description="Decode frames in spatial tiles: less memory, faint seams.")
+        decode: Literal["full", "chunks"] = Field(
+            "full", description="`chunks`: 80 frames at a time, cross-faded, so that memory does not grow with time."
+        )
         prompt_cache_entries: int = Field(16, ge=0, description="Prompts kept encoded, of 15 MiB each; 0 keeps none.")
+        adapters: Literal["unfused", "baked"] = Field(
+            "unfused",
+            description="`unfused`: any mix, slower steps. `baked`: the base's speed, slow to change the set.",
+        )
+        adapter_bytes: int = Field(16 * 2**30, ge=0, description="Memory for loaded adapters; the last used are kept.")
         stg_blocks: tuple[int, ...] | None = Field(None, description="Blocks that guidance perturbs; the version's.")
 
     class Params(Strict):
@@ -100,30 +125,38 @@ class Ltx2:
     def load(self, weights: Weights, context: Context) -> None:
         """Load the weights. Raise Misconfigured naming the field of ``weights`` at fault, OutOfMemory."""
         from deployments.nets import ltx2
+        from deployments.nets.loading import resolve_dtype
+        from deployments.nets.lora.rack import Rack, Setting
         from deployments.nets.ltx2_prompts import PromptCache
 
         checkpoint = ltx2.Checkpoint(
             model=weights.model,
             revision=weights.revision,
             version=weights.version,
-            dtype=ltx2.resolve_dtype(weights.dtype, context.device),
+            dtype=resolve_dtype(weights.dtype, context.device),
             device=context.device,
             is_offloaded=weights.offload == "model",
             is_tiled=weights.vae_tiling,
+            is_chunked=weights.decode == "chunks",
         )
         self._pipelines = ltx2.load(checkpoint)
         self._stg_blocks = weights.stg_blocks or TRAITS[weights.version].stg_blocks
         if weights.stg_blocks is not None or not weights.distilled:
             check_stg_blocks(self._stg_blocks, self._pipelines.layers)
         self._prompts = PromptCache(self._pipelines.encoder, weights.prompt_cache_entries)
+        device, dtype = self._pipelines.device, self._pipelines.dtype
+        setting = Setting(weights.adapters, weights.adapter_bytes, device, dtype)
+        self._rack = Rack.of("ltx2", self._pipelines.encoder, setting, context)
         self._weights, self._context, self._model = weights, context, checkpoint.name
         self._lock = threading.Lock()
 
-    def run(self, params: Params, *, prompt: str, seed: int, image: Image | None = None) -> Clip:
+    def run(
+        self, params: Params, *, prompt: str, seed: int, image: Image | None = None, adapters: Adapters | None = None
+    ) -> Clip:
         """Return ``params.frames`` frames of ``params.width`` x ``params.height`` px with stereo sound.
 
-        Raise InvalidInput naming the field, Misconfigured (``stg_blocks`` beyond the weights), OutOfMemory, StageFailed
-        when a number is not finite, and Cancelled after the step that was going on.
+        Raise InvalidInput naming the field, BadAdapter, Misconfigured (``stg_blocks`` beyond the weights), OutOfMemory,
+        StageFailed when a number is not finite, and Cancelled after the step that was going on.
         """
         import torch
 
@@ -136,8 +169,10 @@ class Ltx2:
             torch.set_num_threads(self._context.threads)
             try:
                 self._context.check()
-                self._pipelines.prompt.hold(self._encode(params, recipe, prompt), self._pipelines.device)
-                return self._render(recipe, seed, image)
+                with self._rack.wear(adapters) as outfit:
+                    encoded = self._encode(params, recipe, prompt, outfit.state_of("connectors"))
+                    self._pipelines.prompt.hold(encoded, self._pipelines.device)
+                    return self._render(recipe, seed, image)
             except torch.OutOfMemoryError as error:
                 raise OutOfMemory(f"a clip of {recipe.native}", self._context.device) from error
             finally:
@@ -189,16 +224,20 @@ class Ltx2:
             "use_cross_timestep": traits.uses_cross_timestep,
             "image_crf": traits.image_crf,
             "sound_rate": self._pipelines.sound_rate,
+            "decode": self._weights.decode,
         }
 
-    def _encode(self, params: Params, recipe: Recipe, prompt: str) -> tuple[Encoded, ...]:
-        """Return the prompts in the order of the pipeline's batch: the negative one first, if there is guidance."""
+    def _encode(self, params: Params, recipe: Recipe, prompt: str, state: str) -> tuple[Encoded, ...]:
+        """Return the prompts in the order of the pipeline's batch: the negative one first, if there is guidance.
+
+        ``state`` tells what adapters the connectors wear.
+        """
         texts = {"prompt": prompt}
         if not recipe.guidance.is_off:
             texts = {"negative_prompt": params.negative_prompt or "", **texts}
         encoded = []
         for field, text in texts.items():
-            one, _ = self._prompts.get(text, params.max_prompt_tokens)
+            one, _ = self._prompts.get(text, params.max_prompt_tokens, state)
             if one.dropped:
                 limit = params.max_prompt_tokens
                 self._context.warn(f"the last {one.dropped} tokens of {field} are beyond the limit of {limit}: dropped")

@@ -6,14 +6,13 @@ import numpy as np
 import torch
 from diffusers.video_processor import VideoProcessor
 
-from serve_app.core.errors import StageFailed
+from deployments.nets import finite
 from serve_app.core.media import Pixels, Samples
 
 
 def require_finite(values: torch.Tensor, what: str) -> None:
     """Raise StageFailed naming `what` if any of `values` is NaN or infinite. Waits for the device."""
-    if not torch.isfinite(values).all():
-        raise StageFailed("generate.ltx2", "NotFinite", f"{what} holds a value that is not a finite number")
+    finite.require(values, what, "generate.ltx2")
 
 
 class Quantiser(VideoProcessor):  # type: ignore[misc]
@@ -30,8 +29,7 @@ class Quantiser(VideoProcessor):  # type: ignore[misc]
         for index in range(count):
             frame = video[0, :, index].float()
             require_finite(frame, f"frame {index}")
-            unit = frame.mul(0.5).add(0.5).clamp(0, 1)
-            pixels[0, index] = unit.mul(255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+            pixels[0, index] = finite.quantise(frame)
         return pixels
 
 

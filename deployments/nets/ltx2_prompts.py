@@ -28,15 +28,18 @@ class Encoded:
 
 
 class PromptCache:
-    """Encodes prompts and keeps the last `entries` of them (0 keeps none), by text and token limit."""
+    """Encodes prompts and keeps the last `entries` of them (0 keeps none), by text, token limit and adapters."""
 
     def __init__(self, pipeline: Any, entries: int) -> None:
         self._pipeline, self._entries = pipeline, entries
-        self._kept: OrderedDict[tuple[str, int], Encoded] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int, str], Encoded] = OrderedDict()
 
-    def get(self, prompt: str, tokens: int) -> tuple[Encoded, bool]:
-        """Return `prompt`, encoded within a limit of `tokens`, and whether that was at hand already."""
-        key = (prompt, tokens)
+    def get(self, prompt: str, tokens: int, state: str = "") -> tuple[Encoded, bool]:
+        """Return `prompt`, encoded within a limit of `tokens`, and whether that was at hand already.
+
+        `state` tells apart what the connectors are changed by; empty is nothing.
+        """
+        key = (prompt, tokens, state)
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key], True

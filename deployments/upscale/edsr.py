@@ -73,6 +73,8 @@ class Edsr:
         height, width = target_size(params, *own)
         inner = inner_size(params.fit, own, (height, width))
         self._report(own, inner)
+        if self._tile_px is not None:
+            self._warn_of_tiles("an earlier frame")
         frames: Pixels = np.zeros((clip.shape.frames, height, width, 3), np.uint8)
         for start in range(0, len(frames), params.chunk):
             # A copy: frames out of a shared store are read-only, which torch.from_numpy warns of.
@@ -119,11 +121,16 @@ class Edsr:
                     raise OutOfMemory(f"{tile} of an EDSR frame", self._context.device) from error
             # Outside the handler, whose traceback would keep the failed attempt's tensors alive.
             self._tile_px = smaller[0]
-            self._context.warn(f"a frame did not fit into memory: cut into tiles of {self._tile_px} px (same picture)")
+            self._warn_of_tiles("a frame")
             if pixels.is_cuda:
                 import torch
 
                 torch.cuda.empty_cache()
+
+    def _warn_of_tiles(self, what: str) -> None:
+        self._context.warn(
+            f"{what} did not fit into memory: cut into tiles of {self._tile_px} px (equal up to rounding)"
+        )
 
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
         import torch

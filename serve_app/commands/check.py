@@ -53,6 +53,8 @@ def _problems(path: Path, crd: Path | None) -> Iterator[Finding]:
     from serve_app.serving.finding import Finding, below
 
     documents = read_documents(path)
+    if len(documents) > 1 and all(_is_someone_elses(document) for document in documents):
+        yield Finding("", "holds neither a pipeline, nor a Serve config file, nor a RayService")
     for index, document in enumerate(documents):
         where = str(index) if len(documents) > 1 else ""
         if _is_someone_elses(document) and len(documents) > 1:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from serve_app.commands.followed import Happening
 
@@ -40,8 +41,8 @@ class Display:
                 self._finish(data)
             case "step.rejected":
                 where = "the clip" if data["frame"] is None else f"frame {data['frame']}"
-                self._say(f"[red]rejected[/] at {data['node']}: {data['detector']} in {where}: {data['reason']}")
-            case "step.retried" | "budget.spent" | "best.kept":
+                self._say(f"at {data['node']}: {data['detector']} in {where}: {data['reason']}", "rejected", "red")
+            case "step.retried" | "attempt.restarted" | "budget.spent" | "best.kept":
                 self._say(f"{kind}: {data.get('reason') or data}")
 
     def _bar(self, data: dict[str, Any], total: float | None) -> TaskID:
@@ -59,7 +60,8 @@ class Display:
         if not self._console.is_terminal:
             self._say(f"{data['node']} done in {seconds}")
         for warning in data["warnings"]:
-            self._say(f"[yellow]{data['node']}:[/] {warning}")
+            self._say(warning, f"{data['node']}:", "yellow")
 
-    def _say(self, text: str) -> None:
-        self._console.print(text, highlight=False)
+    def _say(self, text: str, head: str = "", style: str = "") -> None:
+        """Print a line, its head in a colour. Never as markup: a reason may have brackets of its own."""
+        self._console.print(Text.assemble((f"{head} " if head else "", style), text), highlight=False)

@@ -39,7 +39,7 @@ class Followed(Protocol):
         ...
 
     def report(self, run_id: str) -> dict[str, Any]:
-        """Return the report of a run that has ended."""
+        """Return the report of a run that has ended; raise Unknown when it was over before anybody took it up."""
         ...
 
     def fetch(self, run_id: str, name: str, target: Path) -> None:

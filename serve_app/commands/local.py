@@ -1,18 +1,23 @@
-"""Carrying out a run in this process: the same plan, queue and report as on Serve, without Serve."""
+"""Carrying out a run in this process: the same plan, queue and report as on Serve, without Serve.
+
+The run's record is in a file of its own that goes with the process. In the store of a server, the server's runners
+would take the run up, and this process would take up runs of pipelines that it does not know.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 from serve_app.commands.followed import Followed, Happening
 from serve_app.config import AppConfig, plans_of
+from serve_app.core.errors import Unknown
 from serve_app.graph.callers import InProcess
 from serve_app.graph.host import Place
 from serve_app.graph.plan import Deployment
@@ -30,7 +35,11 @@ class Local(Followed):
     """Follows runs in this process. ``options`` are the profile's Ray actor options per deployment, for their CPUs."""
 
     def __init__(self, config: AppConfig, options: Mapping[str, Mapping[str, Any]]) -> None:
-        self._config, self._options = at_home(config), options
+        self._options = options
+        self._folder = tempfile.TemporaryDirectory(prefix="greenlight-")
+        store_url = f"sqlite:///{Path(self._folder.name) / 'runs.db'}"
+        self._config = at_home(config).model_copy(update={"store_url": store_url})
+        self._working: dict[str, Future[None]] = {}
         self._store, self._artifacts = open_store(self._config), open_artifacts(self._config)
         self._plans = plans_of(self._config)
         self._caller = InProcess(self._place)
@@ -46,22 +55,21 @@ class Local(Followed):
         return run.id
 
     def follow(self, run_id: str) -> Iterator[Happening]:
-        """See `Followed.follow`. The queue works in a thread of its own for as long as this is iterated."""
+        """See `Followed.follow`. The queue works in a thread of its own."""
         pool = ThreadPoolExecutor(1, "greenlight-queue")
-        working = pool.submit(lambda: asyncio.run(self._work(run_id)))
+        working = self._working[run_id] = pool.submit(lambda: asyncio.run(self._work(run_id)))
         pool.shutdown(wait=False)
         last, is_over = 0, False
         while not is_over:
             events = self._store.events(run_id, last)
             for event in events:
-                last = event.seq
-                yield Happening(event.kind, event.data)
-                is_over = Happening(event.kind, event.data).is_final
+                last, happening = event.seq, Happening(event.kind, event.data)
+                is_over = happening.is_final
+                yield happening
             if not events:
                 if working.done():
                     working.result()
                 time.sleep(_POLL_S)
-        working.result()
 
     async def _work(self, run_id: str) -> None:
         reporter = Reporter(self._plans, self._config.prices)
@@ -84,7 +92,9 @@ class Local(Followed):
 
     def report(self, run_id: str) -> dict[str, Any]:
         """See `Followed.report`."""
-        report: dict[str, Any] = json.loads(json.dumps(self._store.get(run_id).report))
+        report = self._store.get(run_id).report
+        if report is None:
+            raise Unknown("report", run_id)
         return report
 
     def fetch(self, run_id: str, name: str, target: Path) -> None:
@@ -93,8 +103,13 @@ class Local(Followed):
         shutil.copyfile(path, target)
 
     def close(self) -> None:
-        """See `Followed.close`."""
+        """See `Followed.close`. A run that still works is cancelled and waited for: it writes into the store."""
+        for run_id, working in self._working.items():
+            if not working.done():
+                self._store.cancel(run_id)
+                wait([working])
         self._store.close()
+        self._folder.cleanup()
 
 
 def _device(gpus: float) -> tuple[str, str | None]:

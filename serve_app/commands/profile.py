@@ -7,13 +7,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from serve_app.config import AppConfig, pipelines_of
 from serve_app.core.errors import Misconfigured, Unknown
 from serve_app.graph.spec import describe, read_yaml
 
 PROFILES = Path(__file__).parent.parent / "profiles"
+
+
+class _Options(BaseModel):
+    """Those of Ray's actor options that are heeded without Ray; the others are Serve's to check."""
+
+    num_cpus: float = Field(1, ge=0, allow_inf_nan=False)
+    num_gpus: float = Field(0, ge=0, allow_inf_nan=False)
+
+
+class _Entry(BaseModel):
+    """One of a profile's `deployments`."""
+
+    name: str
+    ray_actor_options: _Options = _Options()
+
+
+class _Entries(BaseModel):
+    """A profile's `deployments`, which may be left out."""
+
+    deployments: list[_Entry] = []
 
 
 @dataclass(frozen=True)
@@ -30,11 +50,11 @@ def application_in(path: Path) -> LocalApplication:
     try:
         (application,) = document["applications"]
         config = AppConfig.model_validate(application["args"])
+        listed = _Entries.model_validate(application)
     except (TypeError, KeyError, ValueError) as error:
         reason = describe(error) if isinstance(error, ValidationError) else "is not a profile with one application"
         raise Misconfigured(str(path), reason) from error
-    listed = application.get("deployments") or []
-    return LocalApplication(config, {each["name"]: each.get("ray_actor_options") or {} for each in listed})
+    return LocalApplication(config, {each.name: each.ray_actor_options.model_dump() for each in listed.deployments})
 
 
 def profile_for(pipeline: str) -> Path:

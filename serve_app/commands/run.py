@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serve_app.core.errors import InvalidInput, Misconfigured
+from serve_app.core.errors import InvalidInput, Misconfigured, Unknown
 
 if TYPE_CHECKING:
     from serve_app.commands.followed import Followed
 
+Say = Callable[[str], None]
+
 REJECTED_EXIT = 3
 """The exit status of a run that every gate rejected: neither success nor failure."""
-_INTERRUPTED_EXIT = 130
+INTERRUPTED_EXIT = 130
+"""What a shell expects of a command that Ctrl-C ended."""
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -42,8 +47,13 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command; return 0, 3 when the run was rejected, 1 when it failed."""
+    if arguments.local and arguments.url:
+        raise InvalidInput("--url", "has no effect with --local; leave one of them out")
+    if arguments.profile and not arguments.local:
+        raise InvalidInput("--profile", "has an effect with --local only: a server has its own")
     inputs = parse_inputs(arguments.inputs)
     policy = _json_object("--policy", arguments.policy)
+    _check_out(arguments.out)
     followed = _local(arguments) if arguments.local else _remote(arguments.url)
     try:
         return follow(followed, arguments.pipeline, inputs, policy, arguments.out)
@@ -58,34 +68,55 @@ def follow(followed: Followed, pipeline: str, inputs: Mapping[str, Any], policy:
     from serve_app.commands.display import Display
 
     console = Console()
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)  # a path is copied whole, brackets and all
+
     run_id = followed.submit(pipeline, inputs, policy)
-    console.print(f"run {run_id} of {pipeline}", highlight=False)
+    say(f"run {run_id} of {pipeline}")
     try:
         last = Display(console).show(followed.follow(run_id))
     except KeyboardInterrupt:
         followed.cancel(run_id)
-        console.print("cancelled")
-        return _INTERRUPTED_EXIT
+        say("cancelled")
+        return INTERRUPTED_EXIT
     state = "nothing" if last is None else last.kind
+    data = {} if last is None else last.data
+    try:
+        report = followed.report(run_id)
+    except Unknown:  # it was over before anybody took it up, or was given up
+        _say_error(say, state, data)
+        return 1
     folder = _new_folder(out)
-    report = followed.report(run_id)
     (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
     for name, artifact in {**report["evidence"], **report["outputs"]}.items():
-        followed.fetch(run_id, name, folder / artifact["name"])
+        # By the output's name, of which there is one: two videos may both call their file video.mp4.
+        followed.fetch(run_id, name, folder / f"{name}{Path(artifact['name']).suffix}")
     for path in sorted(folder.iterdir()):
-        console.print(f"  {path}", highlight=False)
-    _conclude(console.print, state, report, {} if last is None else last.data)
+        say(f"  {path}")
+    _say_error(say, state, data)
+    _conclude(say, report)
     return {"succeeded": 0, "rejected": REJECTED_EXIT}.get(state, 1)
 
 
-def _conclude(say: Any, state: str, report: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-    verdict, cost = report["verdict"], report["cost"]
+def _say_error(say: Say, state: str, data: Mapping[str, Any]) -> None:
     if state in ("failed", "cancelled"):
-        say(f"{state}: {(data.get('error') or {}).get('detail', '')}", highlight=False)
-    say(f"verdict  {verdict['word'] or 'none'}: {verdict['reason']}", highlight=False)
+        say(f"{state}: {data['error']['detail']}")
+
+
+def _conclude(say: Say, report: Mapping[str, Any]) -> None:
+    verdict, cost = report["verdict"], report["cost"]
+    say(f"verdict  {verdict['word'] or 'none'}: {verdict['reason']}")
     usd = "unknown" if cost["usd"] is None else f"{cost['usd']:.6f} USD"
-    krw = "" if cost.get("krw") is None else f" = {cost['krw']:.2f} KRW"
-    say(f"cost     {usd}{krw} for {cost['seconds']:.1f} s of work", highlight=False)
+    others = "".join(f" = {amount:.2f} {name}" for name, amount in cost["amounts"].items() if amount is not None)
+    say(f"cost     {usd}{others} for {cost['seconds']:.1f} s of work")
+
+
+def _check_out(out: Path) -> None:
+    """Raise InvalidInput where no folder can be made: after the run it would be too late. Nothing is made yet."""
+    there = next(path for path in (out, *out.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise InvalidInput("--out", f"{there} is not a directory that can be written into")
 
 
 def _new_folder(out: Path) -> Path:
@@ -124,7 +155,8 @@ def _value(name: str, text: str) -> Any:
         value = json.loads(text)
     except ValueError:
         return text
-    return value if isinstance(value, int | float) else text
+    is_number = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    return value if is_number else text
 
 
 def _json_object(name: str, text: str) -> dict[str, Any]:
@@ -141,7 +173,7 @@ def _remote(url: str | None) -> Followed:
     from serve_app import environment
     from serve_app.commands.client import Client
 
-    return Client(url or environment.server_url())
+    return Client(environment.server_url(url))
 
 
 def _local(arguments: argparse.Namespace) -> Followed:

@@ -3,6 +3,7 @@
 GreenlightError                 code, HTTP status, hint; picklable, so it crosses Ray actors intact
 ├── BadRequest                  400/422: the caller can mend it; names the field
 │   ├── InvalidInput            a value that is out of range, of the wrong type or not legal for a model
+│   ├── BadAdapter              an adapter's file that does not fit: file, layer, reason
 │   ├── InvalidPicture          an upload that is truncated, too large, or not a picture at all
 │   ├── TooLarge                413: a body beyond the limit
 │   └── Unknown                 404: a pipeline, run, stage or artifact that does not exist; offers the nearest
@@ -16,6 +17,7 @@ GreenlightError                 code, HTTP status, hint; picklable, so it crosse
 └── Interrupted                 not the run's fault
     ├── Cancelled               somebody asked for it
     ├── Unavailable             a replica died or was not there; the step may be tried again
+    │   └── InputLost           the replica lives, but a value it was to work on is gone: its maker must run again
     └── DeadlineExceeded        the run's budget or deadline is spent
 
 Every class hands its arguments to ``super().__init__`` and formats in ``__str__``: an exception that formats first
@@ -63,6 +65,19 @@ class InvalidInput(BadRequest):
     """Raised when a value is out of range, of the wrong type, unknown, or not legal for the model that would get it."""
 
     code, status = "invalid_input", 422
+
+
+class BadAdapter(BadRequest):
+    """Raised when an adapter's ``file`` is broken or does not fit its base: at ``layer`` (None: all of it), why."""
+
+    code, status, hint = "bad_adapter", 422, "Use an adapter that was made for this base, in whole safetensors."
+
+    def __init__(self, file: str, layer: str | None, reason: str) -> None:
+        GreenlightError.__init__(self, file, layer, reason)
+        self._field, self.file, self.layer, self.reason = "adapter", file, layer, reason
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.reason}" if self.layer is None else f"{self.file}: {self.layer}: {self.reason}"
 
 
 class InvalidPicture(BadRequest):
@@ -209,6 +224,12 @@ class Unavailable(Interrupted):
 
     def __str__(self) -> str:
         return f"{self.what} is unavailable: {self.detail}"
+
+
+class InputLost(Unavailable):
+    """Raised when a value on its way to ``what`` (a step) is gone: ``detail``. Trying the same step again is no use."""
+
+    code, hint = "input_lost", "The attempt is walked again from its inputs; see the cluster's log for what went away."
 
 
 class DeadlineExceeded(Interrupted):

@@ -16,9 +16,13 @@ Samples = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Image:
-    """A still: ``pixels`` uint8 RGB ``(H, W, 3)``. May be read-only; copy before writing."""
+    """A still: ``pixels`` uint8 RGB ``(H, W, 3)``. May be read-only; copy before writing.
+
+    ``model`` says what made it and follows it into its file, as with a clip; empty for an upload.
+    """
 
     pixels: Pixels
+    model: str = ""
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 3 or self.pixels.shape[2] != 3:

@@ -24,6 +24,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from serve_app.core.adapter import Adapters, WantedAdapters
 from serve_app.core.artifact import Artifact, ArtifactStore
 from serve_app.core.errors import Misconfigured
 from serve_app.core.media import Clip, Image
@@ -41,6 +42,8 @@ PORT_TYPES: dict[str, type] = {
     "clip": Clip,
     "score": Score,
     "artifact": Artifact,
+    "adapter": WantedAdapters,
+    "adapters": Adapters,
 }
 """What a pipeline file calls the types of its inputs and ports."""
 
@@ -48,7 +51,9 @@ PORT_TYPES: dict[str, type] = {
 class Strict(BaseModel):
     """Frozen, and an unknown key is an error: no parameter is ever ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=False, protected_namespaces=(), use_attribute_docstrings=True
+    )
 
 
 class Context(Protocol):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +14,9 @@ from serve_app.core.stage import BULKY, Strict
 from serve_app.graph.host import Host, Place, Signal
 from serve_app.graph.plan import Deployment, Step
 from serve_app.graph.record import Called
+
+_THREADS = 64
+"""Calls at once in one process; all but one of each stage's only wait for their turn."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,10 @@ class Caller(Protocol):
     """Calls stages, wherever they are."""
 
     async def call(self, call: Call) -> Called:
-        """Run one step. Cancelling the awaiting task stops the stage at its next step before this returns.
+        """Run one step. Cancelling the awaiting task stops the stage at its next step.
 
-        Raises GreenlightError; Unavailable when the stage could not be reached or died, and may be called again.
+        Raises GreenlightError; Unavailable when the stage could not be reached or died, and may be called again, and
+        InputLost when one of the call's values is gone, so that calling again is no use.
         """
         ...
 
@@ -47,14 +53,17 @@ class InProcess:
         self._place_of = place_of
         self._hosts: dict[str, Host] = {}
         self._loading = threading.Lock()  # not asyncio's: the hosts outlive an event loop
+        # Not the loop's own threads: a wide graph would leave none to the store, and a lease that nobody prolongs ends.
+        self._threads = ThreadPoolExecutor(_THREADS, "greenlight-stage")
 
     async def call(self, call: Call) -> Called:
         """See `Caller.call`."""
-        host = await asyncio.to_thread(self._host, call.step.deployment)
-        loop, signal = asyncio.get_running_loop(), Signal()
-        signal.on_progress = lambda done, of: _tell(loop, call.on_progress, done, of)
-        work = asyncio.ensure_future(asyncio.to_thread(host.call, call.step.node, call.params, call.values, signal))
-        return await settled(work, signal)
+        loop, signal, listener = asyncio.get_running_loop(), Signal(), call.on_progress
+        signal.on_progress = lambda done, of: _tell(loop, listener, done, of)
+        return await settled(loop.run_in_executor(self._threads, self._work, call, signal), signal)
+
+    def _work(self, call: Call, signal: Signal) -> Called:
+        return self._host(call.step.deployment).call(call.step.node, call.params, call.values, signal)
 
     def _host(self, deployment: Deployment) -> Host:
         with self._loading:
@@ -68,14 +77,21 @@ def _tell(loop: asyncio.AbstractEventLoop, listener: Callable[[int, int], None],
 
 
 async def settled(work: asyncio.Future[Called], signal: Signal) -> Called:
-    """Await ``work``; on cancellation tell the stage, and wait until it has really stopped before passing it on.
-
-    A thread cannot be interrupted: leaving earlier would let the next call start while the device still works.
-    """
+    """Await ``work``; when this is cancelled, stop it before the cancellation is passed on."""
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
-        signal.cancelled.set()
-        await asyncio.wait([work])
-        work.exception()  # its Cancelled is expected; reading it keeps asyncio from reporting it as lost
+        await stopped(work, signal)
         raise
+
+
+async def stopped(work: asyncio.Future[Called], signal: Signal) -> None:
+    """Tell the stage to stop at its next step, and return when it has: the device is not free before.
+
+    A thread cannot be interrupted, so being cancelled once more, by a deadline after a person, changes nothing.
+    """
+    signal.cancelled.set()
+    while not work.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([work])
+    work.exception()  # how a cancelled stage ends is nobody's concern; asyncio would report it as never looked at

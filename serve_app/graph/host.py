@@ -5,6 +5,7 @@ Timing, notes, warnings, cancellation, opening uploads and translating errors ha
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from serve_app.core.adapter import WantedAdapters
 from serve_app.core.artifact import Artifact, ArtifactStore
 from serve_app.core.errors import Cancelled, GreenlightError, OutOfMemory, StageFailed
 from serve_app.core.media import Image
@@ -93,26 +95,33 @@ class Host:
             if signal.cancelled.is_set():
                 raise Cancelled
         try:
+            waited_s = time.perf_counter() - arrived
             self._desk.start(signal)
-            started_s, began = time.time(), time.perf_counter()
-            value = self._guard(lambda: self._run(params, values))
-            ended = time.perf_counter()
-            record = StepRecord(
-                node=node,
-                stage=self._deployment.contract.name,
-                deployment=self._deployment.name,
-                started_s=started_s,
-                seconds=ended - began,
-                waited_s=began - arrived,
-                resources=self._place.resources,
-                params=params.model_dump(mode="json"),
-                notes=self._desk.notes,
-                warnings=tuple(self._desk.warnings),
-                value=describe_value(value),
-            )
-            return Called(value, record)
+            called: Called = self._guard(lambda: self._record(node, params, values, waited_s))
+            return called
         finally:
+            self._desk.start(Signal())  # who was told of the progress is not held until the next call
             self._turn.release()
+
+    def _record(self, node: str, params: Strict, values: Mapping[str, Any], waited_s: float) -> Called:
+        started_s, began = time.time(), time.perf_counter()
+        value = self._run(params, values)
+        record = StepRecord(
+            node=node,
+            stage=self._deployment.contract.name,
+            deployment=self._deployment.name,
+            started_s=started_s,
+            seconds=time.perf_counter() - began,
+            waited_s=waited_s,
+            resources=self._place.resources,
+            params=params.model_dump(mode="json"),
+            notes=self._desk.notes,
+            warnings=tuple(self._desk.warnings),
+            value=describe_value(value),
+        )
+        # NaN, or a foreign number type, would be found when the report is written, with the whole run's work done.
+        json.dumps(record.as_json(), allow_nan=False)
+        return Called(value, record)
 
     def _run(self, params: Strict, values: Mapping[str, Any]) -> Any:
         self._desk.check()
@@ -123,8 +132,11 @@ class Host:
         return value
 
     def _open(self, port: str, value: Any) -> Any:
-        """An upload travels as its artifact and becomes a picture only here, where it is used."""
-        if isinstance(value, Artifact) and self._deployment.contract.ports[port].type is Image:
+        """An upload travels as its artifact and becomes a picture only here, where it is used; names travel as text."""
+        kind = self._deployment.contract.ports[port].type
+        if kind is WantedAdapters and not isinstance(value, WantedAdapters):
+            return WantedAdapters.parse(value, port)
+        if isinstance(value, Artifact) and kind is Image:
             data = self._place.artifacts.path_of(value.digest).read_bytes()
             return read_picture(data, max_px=self._place.picture_px, field=port)
         return value

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from serve_app.core.adapter import WantedAdapters
 from serve_app.core.artifact import Artifact
 from serve_app.core.errors import InvalidInput, Misconfigured, Unknown
 from serve_app.graph.spec import InputSpec
@@ -69,6 +70,8 @@ def _fault(spec: InputSpec, value: Any) -> str | None:
             return None if isinstance(value, bool) else "is true or false"
         case "image":
             return None if isinstance(value, Artifact) else "is a picture"
+        case "adapter":
+            return _adapter_fault(value)
         case "seed":
             is_right = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SEED
             return None if is_right else f"is a whole number from 0 to {MAX_SEED}"
@@ -81,3 +84,11 @@ def _fault(spec: InputSpec, value: Any) -> str | None:
     low = -math.inf if spec.minimum is None else spec.minimum
     high = math.inf if spec.maximum is None else spec.maximum
     return None if low <= value <= high else f"is from {low:g} to {high:g}, not {value:g}"
+
+
+def _adapter_fault(value: Any) -> str | None:
+    try:
+        WantedAdapters.parse(value)
+    except InvalidInput as error:
+        return error.reason
+    return None

@@ -75,6 +75,11 @@ class Plan:
         params = {step.node: _params(step, self.inputs, inputs) for step in self.steps}
         return Bound(plan=self, inputs=inputs, params=params)
 
+    def check_policy(self, policy: RunPolicy) -> None:
+        """Raise InvalidInput naming `policy.vary` when attempts are to differ in a seed that there is not."""
+        if policy.attempts > 1 and policy.vary == "seed" and self.seed_input is None:
+            raise InvalidInput("policy.vary", f"attempts cannot differ in their seed: {self.name} takes none")
+
 
 @dataclass(frozen=True)
 class Bound:
@@ -106,10 +111,15 @@ def compile_plan(spec: PipelineSpec, deployments: Mapping[str, Deployment]) -> P
     _refuse_unused(where, spec, steps)
     check_inputs(where, spec.inputs)
     seeds = [name for name, input_spec in spec.inputs.items() if input_spec.type == "seed"]
-    if len(seeds) > 1 or (not seeds and spec.policy.attempts > 1 and spec.policy.vary == "seed"):
-        raise Misconfigured(f"{where} policy.vary", "retrying with new seeds needs exactly one input of type seed")
+    if len(seeds) > 1:
+        raise Misconfigured(f"{where} inputs.{seeds[1]}", f"{seeds[0]} is a seed already, and there is one at most")
     ordered = tuple(steps[node] for node in order)
-    return Plan(spec.name, spec.description, spec.inputs, ordered, spec.outputs, spec.policy)
+    plan = Plan(spec.name, spec.description, spec.inputs, ordered, spec.outputs, spec.policy)
+    try:
+        plan.check_policy(spec.policy)
+    except InvalidInput as error:
+        raise Misconfigured(f"{where} {error.field}", error.reason) from error
+    return plan
 
 
 def _step(where: str, node: str, spec: PipelineSpec, deployments: Mapping[str, Deployment]) -> Step:
@@ -128,6 +138,9 @@ def _step(where: str, node: str, spec: PipelineSpec, deployments: Mapping[str, D
             takes[port.name] = _source(at, node_spec.take[port.name], port, spec, deployments)
         elif not port.is_optional:
             raise Misconfigured(at, f"{node_spec.use} needs a {port.type.__name__} here")
+    gated = deployment.contract.gates
+    if gated is not None and (gated not in takes or takes[gated].is_input):
+        raise Misconfigured(f"{where} nodes.{node}.take.{gated}", f"{node_spec.use} guards what another node makes")
     step = Step(node, deployment, node_spec.params, takes)
     _check_params_statically(f"{where} nodes.{node}.with", step, spec)
     return step

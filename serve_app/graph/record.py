@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from serve_app.core.adapter import Adapters
 from serve_app.core.artifact import Artifact
 from serve_app.core.media import Clip, Image
 from serve_app.core.score import Score
@@ -62,7 +63,9 @@ def describe_value(value: object) -> dict[str, Any]:
             facts = {"frames": shape.frames, "width": shape.width, "height": shape.height, "fps": str(value.fps)}
             return {"type": "clip", **facts, "has_audio": value.audio is not None, "model": value.model}
         case Image():
-            return {"type": "image", "width": value.width, "height": value.height}
+            return {"type": "image", "width": value.width, "height": value.height, "model": value.model}
+        case Adapters():
+            return {"type": "adapters", "items": value.as_json()}
         case Artifact():
             return {"type": "artifact", **value.as_json()}
         case Score():

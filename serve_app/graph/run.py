@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from serve_app.core.errors import Rejected, Unavailable
+from serve_app.core.errors import InputLost, Rejected, StageFailed, Unavailable
 from serve_app.graph.callers import Call, Caller
 from serve_app.graph.plan import Bound, Plan, Step
 from serve_app.graph.record import Called
@@ -98,21 +98,30 @@ class _Walk:
     async def _call(self, step: Step, values: Mapping[str, Any]) -> Called:
         params = self.bound.params[step.node]
         tell: Callable[[int, int], None] = lambda done, of: self.watcher.step_progressed(step, done, of)  # noqa: E731
-        for attempt in range(self.rules.step_retries + 1):
+        retries = 0
+        while True:
             try:
                 return await self.caller.call(Call(step, params, values, tell))
+            except InputLost:
+                raise
             except Unavailable as error:
-                if attempt == self.rules.step_retries:
+                if retries == self.rules.step_retries:
                     raise
                 self.watcher.step_retried(step, error)
-                await asyncio.sleep(self.rules.backoff_s * 2**attempt)
-        raise AssertionError("the last attempt returns or raises")
+            await asyncio.sleep(self.rules.backoff_s * 2**retries)
+            retries += 1
+
+    def outcome(self) -> Outcome:
+        """What a walk left whose tasks are all done."""
+        done = {node: task.result() for node, task in self.tasks.items() if task.exception() is None}
+        in_order = (self.tasks[step.node].exception() for step in self.bound.plan.steps if step.node in self.tasks)
+        return Outcome(done, next((error for error in in_order if isinstance(error, Rejected)), None))
 
     def _hand_on(self, step: Step) -> Called:
         """Open a gate: its value is the value of the port it guards, and its record that of the step before."""
         gated = step.deployment.contract.gates
         if gated is None:
-            raise AssertionError(f"{step.node} rejected and is no gate")
+            raise StageFailed(step.deployment.contract.name, Rejected.__name__, "it rejected, and it is no gate")
         return self.tasks[step.takes[gated].name].result()
 
 
@@ -131,7 +140,8 @@ async def walk(
 ) -> Outcome:
     """Run the steps that are needed. After a rejection the branches beside the gate still finish: the evidence.
 
-    Any other error, or cancellation of this task, stops every step in flight before it is passed on.
+    Any other error, or cancellation of this task, stops every step in flight before it is passed on. Raises InputLost
+    when a value was lost between two steps: walk again, with what is still ``known``.
     """
     known = known or {}
     state = _Walk(bound, caller, watcher, rules)
@@ -144,11 +154,9 @@ async def walk(
         while pending:
             finished, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
             _raise_first(finished)
+        return state.outcome()
     finally:
         await _stop(state.tasks.values())
-    done = {node: task.result() for node, task in state.tasks.items() if task.exception() is None}
-    rejections = (state.tasks[step.node].exception() for step in bound.plan.steps if step.node in state.tasks)
-    return Outcome(done, next((error for error in rejections if isinstance(error, Rejected)), None))
 
 
 async def _value(called: Called) -> Called:

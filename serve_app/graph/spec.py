@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
 
 from serve_app.core.errors import Misconfigured, Unknown
 from serve_app.core.stage import Strict
 
 SHIPPED = Path(__file__).parent.parent / "pipelines"
 
-InputType = Literal["text", "integer", "number", "boolean", "seed", "image"]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")]
+"""What an input, a node or an output is called. Names become files, parts of addresses, and words in a drawing."""
+
+InputType = Literal["text", "integer", "number", "boolean", "seed", "image", "adapter"]
 
 
 class InputSpec(Strict):
@@ -64,9 +67,9 @@ class PipelineSpec(Strict):
     version: Literal[1]
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     description: str = ""
-    inputs: dict[str, Annotated[InputSpec, BeforeValidator(_long_form, json_schema_input_type=InputSpec | InputType)]]
-    nodes: dict[str, NodeSpec] = Field(min_length=1)
-    outputs: dict[str, str] = Field(min_length=1, description="name: the node that makes it")
+    inputs: dict[Name, Annotated[InputSpec, BeforeValidator(_long_form, json_schema_input_type=InputSpec | InputType)]]
+    nodes: dict[Name, NodeSpec] = Field(min_length=1)
+    outputs: dict[Name, str] = Field(min_length=1, description="name: the node that makes it")
     policy: RunPolicy = RunPolicy()
 
 
@@ -97,11 +100,16 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
 
 
+def is_file_name(name_or_path: str) -> bool:
+    """Whether a pipeline is named by its file, and not by its name."""
+    return name_or_path.endswith((".yaml", ".yml"))
+
+
 def find_pipeline(name_or_path: str) -> PipelineSpec:
     """Return the shipped pipeline of that name, or the one in that YAML file; raise Unknown or Misconfigured."""
     path = shipped().get(name_or_path)
     if path is None:
-        if not name_or_path.endswith((".yaml", ".yml")):
+        if not is_file_name(name_or_path):
             raise Unknown("pipeline", name_or_path, list(shipped()))
         path = Path(name_or_path)
     return parse_pipeline(read_yaml(path), str(path))

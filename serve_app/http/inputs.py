@@ -14,8 +14,10 @@ from serve_app.http.service import Limits, Upload
 from serve_app.http.strict_json import LARGEST_INTEGER
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,20}", re.ASCII)
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.ASCII | re.IGNORECASE)
+# Possessive: a megabyte of digits and a letter would have a backtracking match at work for hours.
+_NUMBER = re.compile(r"[+-]?([0-9]++\.?+[0-9]*+|\.[0-9]++)(e[+-]?[0-9]++)?", re.ASCII | re.IGNORECASE)
 _BOOLEANS = {"true": True, "false": False}
+_LONGEST_SHOWN = 40
 
 
 def convert(declared: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
@@ -28,7 +30,8 @@ def convert(declared: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any],
     values = {}
     for name, value in given.items():
         if name not in kinds:
-            raise InvalidInput(f"inputs.{name}", f"there is no such input; they are {', '.join(declared) or 'none'}")
+            known = ", ".join(declared) or "none"
+            raise InvalidInput(f"inputs.{name[:_LONGEST_SHOWN]}", f"there is no such input; they are {known}")
         values[name] = _convert(f"inputs.{name}", kinds[name], value, limits)
     return values
 
@@ -80,6 +83,16 @@ def _boolean(field: str, value: Any, _limits: Limits) -> bool:
     return value
 
 
+def _adapter(field: str, value: Any, limits: Limits) -> str | list[str]:
+    texts = value if isinstance(value, list) else [value]
+    if not all(isinstance(text, str) for text in texts):
+        raise _wrong(field, value, "adapter")
+    if len("".join(texts).encode()) > limits.text_bytes:
+        raise TooLarge(field, f"the text is longer than {limits.text_bytes} bytes")
+    given: str | list[str] = value
+    return given
+
+
 def _integer_text(field: str, text: str, _limits: Limits) -> int:
     if not _INTEGER.fullmatch(text) or abs(int(text)) >= LARGEST_INTEGER:
         raise _wrong(field, text, "integer")
@@ -108,7 +121,7 @@ def _shown(value: Any) -> str:
         return "an object" if isinstance(value, dict) else "an array"
     words = {None: "null", True: "true", False: "false"}
     text = words[value] if value is None or isinstance(value, bool) else repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}..."
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 _Convert = Callable[[str, Any, Limits], Any]
@@ -118,6 +131,7 @@ _WANTED = {
     "seed": "a whole number",
     "number": "a number",
     "boolean": "true or false",
+    "adapter": "an adapter's name, such as anime-v2@0.8, or a list of names",
 }
 _FROM_JSON: dict[str, _Convert] = {
     "text": _text,
@@ -125,6 +139,7 @@ _FROM_JSON: dict[str, _Convert] = {
     "seed": _integer,
     "number": _number,
     "boolean": _boolean,
+    "adapter": _adapter,
 }
 _FROM_TEXT: dict[str, _Convert] = {
     "text": _text,
@@ -132,4 +147,5 @@ _FROM_TEXT: dict[str, _Convert] = {
     "seed": _integer_text,
     "number": _number_text,
     "boolean": _boolean_text,
+    "adapter": _text,
 }

@@ -61,7 +61,7 @@ async def index(service: Desk, base: Base, asked: Annotated[ListParameters, Quer
 
 
 async def cancel(response: Response, service: Desk, base: Base, run_id: RunId) -> RunView:
-    """Cancel a run: 202 while it stops at its next step, 200 when it has ended (before or just now)."""
+    """Cancel a run: 202 while it stops at its next step, 200 when it is cancelled, 409 when it ended otherwise."""
     run = await service.cancel(run_id)
     response.status_code = 200 if run.state.is_final else 202
     return from_run(run, base)

@@ -9,6 +9,13 @@ from typing import Any
 from serve_app.core.errors import BadRequest
 from serve_app.http.service import Limits
 
+Trail = tuple["Trail", str | int] | None
+"""How a value is reached: where it is in, and its key or index there. A path as text would be as long as its keys."""
+
+_LONGEST_PATH = 200
+_WHOLE = ("body", "request")
+"""Values that are a whole submission: their members are named without them."""
+
 LARGEST_INTEGER = 1 << 64
 """The first integer that is refused, either way from zero: seeds have up to 64 bits."""
 
@@ -34,29 +41,44 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members: dict[str, Any] = {}
     for key, value in pairs:
         if key in members:
-            raise BadRequest(key, "the key appears twice in one JSON object")
+            check_text(key, "body")
+            raise BadRequest(key[:_LONGEST_PATH], "the key appears twice in one JSON object")
         members[key] = value
     return members
 
 
 def _check(value: Any, limits: Limits, field: str) -> None:
     """Walk without recursion, since the depth is what is in doubt."""
-    pending: list[tuple[Any, int]] = [(value, 1)]
+    pending: list[tuple[Any, int, Trail]] = [(value, 1, None)]
     while pending:
-        item, depth = pending.pop()
+        item, depth, trail = pending.pop()
         if isinstance(item, dict | list) and depth > limits.json_depth:
             raise BadRequest(field, f"the JSON is nested deeper than {limits.json_depth}")
         if isinstance(item, dict):
-            pending.extend((key, depth) for key in item)
-            pending.extend((member, depth + 1) for member in item.values())
+            here = _path(trail, field)
+            for key in item:  # before its member, in whose path the key would stand
+                check_text(key, here)
+            pending.extend((member, depth + 1, (trail, key)) for key, member in item.items())
         elif isinstance(item, list):
-            pending.extend((member, depth + 1) for member in item)
+            pending.extend((member, depth + 1, (trail, index)) for index, member in enumerate(item))
         elif isinstance(item, str):
-            check_text(item, field)
+            check_text(item, _path(trail, field))
         elif isinstance(item, float) and not math.isfinite(item):
-            raise BadRequest(field, "the JSON holds NaN, Infinity or a number no double can say, such as 1e999")
+            reason = "this is NaN, Infinity or a number no double can say, such as 1e999"
+            raise BadRequest(_path(trail, field), reason)
         elif isinstance(item, int) and abs(item) >= LARGEST_INTEGER:
-            raise BadRequest(field, "the JSON holds an integer of more than 64 bits")
+            raise BadRequest(_path(trail, field), "this is an integer of more than 64 bits")
+
+
+def _path(trail: Trail, field: str) -> str:
+    """Return the dotted path of what ``trail`` leads to; ``field`` is what the whole value is called."""
+    steps: list[str] = []
+    while trail is not None:
+        trail, step = trail
+        steps.append(str(step)[:_LONGEST_PATH])
+    if field not in _WHOLE or not steps:
+        steps.append(field)
+    return ".".join(reversed(steps))[:_LONGEST_PATH]
 
 
 def check_text(text: str, field: str) -> None:

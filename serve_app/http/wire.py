@@ -21,7 +21,7 @@ class SubmissionBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    pipeline: str = Field(description="The name of a pipeline; GET /v1/pipelines lists them.")
+    pipeline: str = Field(max_length=200, description="The name of a pipeline; GET /v1/pipelines lists them.")
     inputs: dict[str, Any] = Field(
         default={},
         description="The pipeline's inputs by name. A picture is a data URL or base64; addresses are not fetched.",
@@ -90,6 +90,7 @@ class RunLinks(BaseModel):
     events: str
     cancel: str
     artifacts: str
+    report: str | None = Field(description="The whole evidence as one JSON document; null before the run has ended.")
 
 
 class VerdictView(Said):
@@ -118,6 +119,7 @@ class RunView(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     verdict: VerdictView | None
+    is_accepted: bool | None = Field(description="Whether a gate passed what is delivered; null before the end.")
     scores: dict[str, Any] = Field(description="What each judge said of the attempt that was delivered, by node.")
     attempts: list[Any]
     cost: dict[str, Any] | None
@@ -201,13 +203,20 @@ def from_run(run: Run, base: str = "") -> RunView:
         started_at=None if run.started_s is None else _time(run.started_s),
         finished_at=None if run.finished_s is None else _time(run.finished_s),
         verdict=report.get("verdict"),
+        is_accepted=report.get("is_accepted"),
         scores=report.get("scores") or {},
-        attempts=report.get("attempts") or [],
-        cost=report.get("cost"),
+        attempts=[_without(attempt, "steps") for attempt in report.get("attempts") or []],
+        cost=_without(report.get("cost"), "by_step"),
         warnings=report.get("warnings") or [],
         error=None if run.error is None else RunError.model_validate(run.error),
         artifacts=outputs_of(run, base),
-        links=RunLinks(self=here, events=f"{here}/events", cancel=f"{here}/cancel", artifacts=f"{here}/artifacts"),
+        links=RunLinks(
+            self=here,
+            events=f"{here}/events",
+            cancel=f"{here}/cancel",
+            artifacts=f"{here}/artifacts",
+            report=f"{here}/artifacts/report.json" if report else None,
+        ),
     )
 
 
@@ -242,6 +251,13 @@ def _brief(value: Any) -> Any:
     if isinstance(value, dict) and "digest" in value and "media_type" in value:
         return {key: value[key] for key in ("digest", "media_type", "size_bytes") if key in value}
     return value
+
+
+def _without(value: Any, *names: str) -> Any:
+    """Leave out what only the report shows, at every depth: a list of runs would be megabytes of steps."""
+    if not isinstance(value, dict):
+        return value
+    return {key: _without(each, "by_step") for key, each in value.items() if key not in names}
 
 
 def _time(at_s: float) -> datetime:

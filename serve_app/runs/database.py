@@ -30,7 +30,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         """Open ``sqlite:///file`` or ``postgresql+psycopg://...``; raise Misconfigured or Unavailable."""
-        parsed = _parse(url)
+        parsed = parse_url(url)
         self._where = parsed.render_as_string(hide_password=True)
         self._engine = _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgres(parsed)
         self._writer = self._engine.execution_options(is_write=True)
@@ -89,7 +89,8 @@ def _translated() -> Iterator[None]:
         raise Unavailable("the run store", str(error)) from error
 
 
-def _parse(url: str) -> URL:
+def parse_url(url: str) -> URL:
+    """Return ``url`` in its parts; raise Misconfigured unless it can be a run store's. Nothing is opened."""
     try:
         parsed = make_url(url)
     except ArgumentError as error:

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from serve_app.core.errors import Misconfigured
 from serve_app.core.stage import Strict
+from serve_app.runs.accelerators import priced_as
 
 _Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -38,7 +39,7 @@ class Prices(Strict):
     """A price table. The defaults are list prices; put your own in the configuration."""
 
     usd_per_s: dict[str, _Price] = LIST_USD_PER_S
-    """USD per second of one whole accelerator, by its name."""
+    """USD per second of one whole accelerator, by its name; see `accelerators.priced_as` for what a name covers."""
     usd_per_cpu_s: _Price = 0.0000131
     """USD per core-second; about the public on-demand list price of a vCPU, 0.047 USD an hour."""
     fx: dict[str, _Rate] = {"KRW": 1450.0}
@@ -135,9 +136,10 @@ def usd_per_s(usage: Usage, prices: Prices) -> float | None:
     cpu_usd_per_s = usage.cpus * prices.usd_per_cpu_s
     if usage.gpus == 0:
         return cpu_usd_per_s
-    if usage.accelerator not in prices.usd_per_s:
+    key = priced_as(usage.accelerator or "", prices.usd_per_s)
+    if key not in prices.usd_per_s:
         return None
-    return usage.gpus * prices.usd_per_s[usage.accelerator] + cpu_usd_per_s
+    return usage.gpus * prices.usd_per_s[key] + cpu_usd_per_s
 
 
 def cost_of(usages: Sequence[Usage], prices: Prices) -> Cost:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
+import gc
 import itertools
+import json
 import logging
-import traceback
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from serve_app.core.errors import Conflict, GreenlightError, Misconfigured, Rejected, Unavailable, Unknown
+from serve_app.core.errors import Cancelled, Conflict, Misconfigured, Unavailable, Unknown
 from serve_app.graph.callers import Caller
 from serve_app.graph.plan import Plan
 from serve_app.graph.run import Rules
 from serve_app.graph.spec import RunPolicy
-from serve_app.runs.attempts import Attempts, Result, attempts_in
+from serve_app.runs.attempt import Result, attempts_in, seed_of
+from serve_app.runs.attempts import Attempts
+from serve_app.runs.ending import Ending, ending_of, error_json
 from serve_app.runs.model import Beat, Run, RunState
+from serve_app.runs.patience import patiently
 from serve_app.runs.report import Reporter
 from serve_app.runs.scribe import Scribe
 from serve_app.runs.store import RunStore
@@ -57,6 +63,7 @@ class Queue:
 
     def start(self) -> None:
         """Begin to claim runs, on the running event loop."""
+        gc.freeze()  # the imported world need not be looked through again at the end of every run (see `run_one`)
         loops: list[Callable[[], Awaitable[None]]] = [self._claim_for_ever] * self._settings.slots
         self._loops = [asyncio.ensure_future(loop()) for loop in (*loops, self._beat_for_ever)]
 
@@ -73,12 +80,24 @@ class Queue:
         await asyncio.gather(*self._loops, return_exceptions=True)
 
     async def run_one(self) -> Run | None:
-        """Carry out the next run, if there is one, and return it as it was claimed."""
-        settings, owner = self._settings, f"{self._id}:{next(self._claims)}"
-        run = await asyncio.to_thread(self._store.claim, owner, settings.lease_s, settings.max_claims)
+        """Carry out the next run, if there is one, and return it as it was claimed. Raises Unavailable."""
+        owner = f"{self._id}:{next(self._claims)}"
+        run = await self._claim(owner)
         if run is not None:
             await self._hold(run, owner)
+            gc.collect()  # an error and its trace hold one another, and the clips of the steps that it went through
         return run
+
+    async def _claim(self, owner: str) -> Run | None:
+        lease_s, max_claims = self._settings.lease_s, self._settings.max_claims
+        claiming = asyncio.ensure_future(asyncio.to_thread(self._store.claim, owner, lease_s, max_claims))
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:  # the thread goes on, and a run that it takes must not wait for its lease's end
+            with contextlib.suppress(Unavailable):
+                if (run := await claiming) is not None:
+                    await asyncio.to_thread(self._store.release, run.id, owner)
+            raise
 
     async def _claim_for_ever(self) -> None:
         while True:
@@ -91,30 +110,46 @@ class Queue:
 
     async def _beat_for_ever(self) -> None:
         while True:
-            try:
-                await asyncio.to_thread(self._store.heartbeat, self._id, RUNNER)
-            except Unavailable as error:
-                log.warning("no heartbeat: %s", error)
+            await patiently(self._store.heartbeat, self._id, RUNNER)
             await asyncio.sleep(self._settings.lease_s / 3)
 
     async def _hold(self, run: Run, owner: str) -> None:
         """Carry out ``run`` while its lease is held; stop at once when it is lost or somebody cancels."""
         work = asyncio.create_task(self._carry_out(run), name=run.id)
-        beat = Beat.HELD
         try:
-            while not work.done() and beat is Beat.HELD:
-                await asyncio.wait([work], timeout=min(1.0, self._settings.lease_s / 3))
-                beat = await asyncio.to_thread(self._store.beat, run.id, owner, self._settings.lease_s)
-            if not work.done():
-                work.cancel()
-                await asyncio.wait([work])
+            beat = await self._keep_lease(run, owner, work)
+            await _stop(work)
             if beat is not Beat.LOST:
                 await self._end(run, owner, work)
         except asyncio.CancelledError:  # this process is told to stop: another takes the run at once
-            work.cancel()
-            await asyncio.wait([work])
-            await asyncio.to_thread(self._store.release, run.id, owner)
+            await _stop(work)
+            with contextlib.suppress(Unavailable):  # then another takes it when the lease has run out
+                await asyncio.to_thread(self._store.release, run.id, owner)
             raise
+        finally:
+            work.cancel()  # whatever else went wrong, nothing works on without a lease
+
+    async def _keep_lease(self, run: Run, owner: str, work: asyncio.Task[Result]) -> Beat:
+        """Prolong the lease until the work is done, and return what the last beat said.
+
+        That is LOST, too, when no beat got through for as long as the lease lasts: another may have the run by now.
+        """
+        lease_s = self._settings.lease_s
+        pause_s, until_s = min(1.0, lease_s / 3), time.monotonic() + lease_s
+        while True:
+            await asyncio.wait([work], timeout=pause_s)
+            is_done, asked_s = work.done(), time.monotonic()
+            try:
+                beat = await asyncio.to_thread(self._store.beat, run.id, owner, lease_s)
+            except Unavailable as error:
+                log.warning("no beat for run %s: %s", run.id, error)
+                if time.monotonic() >= until_s:
+                    return Beat.LOST
+                await asyncio.sleep(pause_s)
+                continue
+            until_s = asked_s + lease_s
+            if is_done or beat is not Beat.HELD:
+                return beat
 
     async def _carry_out(self, run: Run) -> Result:
         plan = self._plans.get(run.pipeline)
@@ -134,45 +169,36 @@ class Queue:
             return await attempts.carry_out()
 
     async def _end(self, run: Run, owner: str, work: asyncio.Task[Result]) -> None:
+        """Record how the work ended. A run that lost its replicas goes back into the queue."""
         error = None if work.cancelled() else work.exception()
-        if work.cancelled():
-            await self._finish(run, owner, RunState.CANCELLED, None)
-        elif isinstance(error, Unavailable):
-            log.warning("run %s goes back into the queue: %s", run.id, error)
-            await asyncio.to_thread(self._store.release, run.id, owner, True)
+        if isinstance(error, Unavailable):
+            log.warning("run %s goes back into the queue: %s", run.id, str(error))  # a kept record keeps no clip
+            await patiently(self._store.release, run.id, owner, True)
         elif isinstance(error, Conflict):
-            log.warning("run %s has ended elsewhere: %s", run.id, error)
-        elif error is not None:
-            await self._finish(run, owner, RunState.FAILED, error_json(error, run.id))
+            log.warning("run %s has ended elsewhere: %s", run.id, str(error))
         else:
-            result = work.result()
-            state = RunState.SUCCEEDED if result.is_accepted else RunState.REJECTED
-            await self._finish(run, owner, state, None if result.is_accepted else rejected_json(result), result)
+            ending = await self._ending(run, work)
+            try:
+                report = self._reporter.report(run, ending.state, ending.result)
+                json.dumps(report, allow_nan=False)
+            except Exception as fault:  # noqa: BLE001 - else a run that cannot be reported ends one runner after another
+                ending, report = Ending(RunState.FAILED, ending.result, error_json(fault, run.id)), None
+            if not await patiently(self._store.finish, run.id, owner, ending.state, report, ending.error):
+                log.warning("run %s: the lease was lost before the report was there; a successor writes it", run.id)
 
-    async def _finish(
-        self, run: Run, owner: str, state: RunState, error: dict[str, Any] | None, result: Result | None = None
-    ) -> None:
-        if result is None:  # cut short: what is known of it is what was remembered
-            recalled = await asyncio.to_thread(self._store.recall, run.id)
-            result = Result(tuple(attempts_in(recalled)), None, is_accepted=False)
-        report = self._reporter.report(run, state, result)
-        await asyncio.to_thread(self._store.finish, run.id, owner, state, report, error)
-
-
-def error_json(error: BaseException, run_id: str) -> dict[str, Any]:
-    """Return why a run failed, as JSON values; a foreign error is logged with its trace and told without it."""
-    if isinstance(error, GreenlightError):
-        facts = {"code": error.code, "status": error.status, "field": error.field, "hint": error.hint}
-        return {**facts, "detail": str(error)}
-    log.error("run %s failed:\n%s", run_id, "".join(traceback.format_exception(error)))
-    detail = f"an unforeseen {type(error).__name__}; the runner's log has its trace"
-    return {"code": "internal", "status": 500, "field": None, "hint": "Report it with the run's id.", "detail": detail}
+    async def _ending(self, run: Run, work: asyncio.Task[Result]) -> Ending:
+        error = Cancelled() if work.cancelled() else work.exception()
+        if error is None:
+            return ending_of(work.result())
+        plan = self._plans.get(run.pipeline)
+        first = None if plan is None or plan.seed_input is None else run.inputs.get(plan.seed_input)
+        seed = functools.partial(seed_of, first, run.policy.get("vary", "seed"))
+        # It was cut short: what is known of it is what was remembered.
+        attempts = attempts_in(await patiently(self._store.recall, run.id), seed)
+        state = RunState.CANCELLED if work.cancelled() else RunState.FAILED
+        return Ending(state, Result(tuple(attempts), None, is_accepted=False), error_json(error, run.id))
 
 
-def rejected_json(result: Result) -> dict[str, Any]:
-    """Return the last attempt's rejection as a run's error."""
-    last = result.attempts[-1].rejection or {}
-    count = len(result.attempts)
-    detail = f"every attempt was rejected ({count} in all); the last by {last.get('detector')}: {last.get('reason')}"
-    facts = {"code": Rejected.code, "status": Rejected.status, "field": None, "hint": Rejected.hint, "detail": detail}
-    return {**facts, "rejection": last}
+async def _stop(work: asyncio.Task[Result]) -> None:
+    work.cancel()
+    await asyncio.wait([work])

@@ -11,7 +11,7 @@ from serve_app.core.artifact import Artifact
 from serve_app.core.score import Score, Verdict
 from serve_app.graph.plan import Plan
 from serve_app.graph.record import StepRecord
-from serve_app.runs.attempts import Attempt, Result
+from serve_app.runs.attempt import Attempt, Result
 from serve_app.runs.ledger import Prices, Usage, cost_of
 from serve_app.runs.model import Run, RunState
 
@@ -39,7 +39,7 @@ class Reporter:
             "policy": run.policy,
             "scores": {} if delivered is None else _scores(delivered),
             "outputs": {} if delivered is None else _outputs(delivered, plan),
-            "evidence": _outputs(result.attempts[-1], plan) if result.attempts else {},
+            "evidence": {} if result.judged is None else _outputs(result.judged, plan),
             "delivered_attempt": None if delivered is None else delivered.number,
             "is_accepted": result.is_accepted,
             "first_frame_replaced": any(_was_replaced(record) for record in _records(delivered)),
@@ -54,7 +54,7 @@ class Reporter:
         return {
             "number": attempt.number,
             "seed": attempt.seed,
-            "verdict": _attempt_verdict(attempt).word,
+            "verdict": _attempt_verdict(attempt).word if attempt.is_finished else None,
             "is_finished": attempt.is_finished,
             "rejection": attempt.rejection,
             "seconds": round(attempt.seconds, 4),
@@ -106,9 +106,9 @@ def _attempt_verdict(attempt: Attempt) -> Verdict:
 
 
 def _verdict(result: Result) -> dict[str, Any]:
-    """The word on the whole run, with the finding that decided it."""
-    shown = result.delivered or (result.attempts[-1] if result.attempts else None)
-    if shown is None or not shown.is_finished:
+    """The word on the whole run, with the finding that decided it; that of a run cut short is the last one it got."""
+    shown = result.delivered or result.judged
+    if shown is None:
         return {"word": None, "detector": None, "frame": None, "value": None, "reason": "no attempt was judged"}
     word = _attempt_verdict(shown).word
     if shown.rejection is not None:
@@ -116,22 +116,26 @@ def _verdict(result: Result) -> dict[str, Any]:
     scores = [value for value in shown.values.values() if isinstance(value, Score)]
     worst = max(scores, key=lambda score: score.verdict, default=None)
     finding = None if worst is None else worst.worst
-    if finding is None:
-        return {"word": word, "detector": None, "frame": None, "value": None, "reason": "nothing to object to"}
+    if finding is None or finding.verdict is Verdict.PASS:
+        count = sum(len(score.findings) for score in scores)
+        reason = f"nothing to object to (checks: {count}, judgements: {len(scores)})"
+        return {"word": word, "detector": None, "frame": None, "value": None, "reason": reason}
     facts = {"detector": finding.detector, "frame": finding.frame, "value": finding.value, "reason": finding.reason}
     return {"word": word, **facts}
 
 
 def _timings(run: Run, result: Result) -> dict[str, Any]:
+    """Seconds: in the queue, in all attempts, and in each step of each (`2.draft`), twice counted if done twice."""
     started_s = run.started_s or run.created_s
+    steps_s: dict[str, float] = {}
+    for attempt in result.attempts:
+        for record in attempt.records:
+            key = f"{attempt.number}.{record.node}"
+            steps_s[key] = round(steps_s.get(key, 0.0) + record.seconds, 4)
     return {
         "queued_s": round(started_s - run.created_s, 4),
         "attempts_s": round(sum(attempt.seconds for attempt in result.attempts), 4),
-        "steps_s": {
-            f"{attempt.number}.{record.node}": round(record.seconds, 4)
-            for attempt in result.attempts
-            for record in attempt.records
-        },
+        "steps_s": steps_s,
     }
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import Any
 
 from serve_app.core.errors import Rejected, Unavailable
 from serve_app.graph.plan import Step
 from serve_app.graph.record import Called
+from serve_app.runs.patience import patiently
 from serve_app.runs.store import RunStore
 
 PROGRESS_EVERY_S = 0.2
@@ -18,7 +20,8 @@ PROGRESS_EVERY_S = 0.2
 class Scribe:
     """Writes one run's events; the `Watcher` of its walks. Use ``async with``: leaving waits for the last write.
 
-    A failed write (the store is gone, the run has ended elsewhere) is raised by the next `flush` and on leaving.
+    While the store is away, what is said waits. That the run has ended elsewhere (Conflict) ends the writing; it is
+    raised by the next `flush` and on leaving.
     """
 
     def __init__(self, store: RunStore, run_id: str) -> None:
@@ -33,22 +36,28 @@ class Scribe:
 
     async def __aexit__(self, kind: object, error: object, trace: object) -> None:
         self._lines.put_nowait(None)
-        await asyncio.wait([self._writing])
+        try:
+            await asyncio.wait([self._writing])
+        except asyncio.CancelledError:  # nobody waits any longer, so nothing may be written any longer
+            self._writing.cancel()
+            raise
         failure = self._writing.exception()
         if failure is not None and error is None:
             raise failure
 
     async def _write(self) -> None:
         while (line := await self._lines.get()) is not None:
-            await asyncio.to_thread(self._store.append, self._run_id, *line)
+            await patiently(self._store.append, self._run_id, *line)
             self._lines.task_done()
 
     async def flush(self) -> None:
         """Return when everything said so far is recorded; raise what kept it from being so."""
         joined = asyncio.ensure_future(self._lines.join())
-        await asyncio.wait([joined, self._writing], return_when=asyncio.FIRST_COMPLETED)
-        if not joined.done():
+        try:
+            await asyncio.wait([joined, self._writing], return_when=asyncio.FIRST_COMPLETED)
+        finally:
             joined.cancel()
+        if self._writing.done():
             self._writing.result()
 
     def say(self, kind: str, data: dict[str, Any]) -> None:
@@ -57,6 +66,7 @@ class Scribe:
 
     def step_started(self, step: Step) -> None:
         """See `Watcher`."""
+        self._told_s.pop(step.node, None)
         self.say("step.started", {"node": step.node, "use": step.deployment.name})
 
     def step_progressed(self, step: Step, done: int, of: int) -> None:
@@ -83,5 +93,6 @@ class Scribe:
 
 
 def rejection_json(error: Rejected) -> dict[str, Any]:
-    """Return who turned the clip away, where and why, as JSON values."""
-    return {"detector": error.detector, "frame": error.frame, "value": error.value, "reason": error.reason}
+    """Return who turned the clip away, where and why, as JSON values; a value that is no number JSON knows is None."""
+    value = error.value if math.isfinite(error.value) else None
+    return {"detector": error.detector, "frame": error.frame, "value": value, "reason": error.reason}

@@ -30,7 +30,13 @@ _RECENT_S = 600.0
 _FEWEST_RECENT = 10
 _CANCELLED = {
     "report": None,
-    "error": {"code": Cancelled.code, "message": str(Cancelled()), "hint": Cancelled.hint, "field": None},
+    "error": {
+        "code": Cancelled.code,
+        "status": Cancelled.status,
+        "field": None,
+        "hint": Cancelled.hint,
+        "detail": str(Cancelled()),
+    },
 }
 
 
@@ -234,9 +240,10 @@ class SqlRunStore:
 
 
 def _abandoned(claims: int) -> dict[str, Any]:
-    message = f"{claims} runners in a row took the run up and were lost without finishing one more step"
+    detail = f"{claims} runners in a row took the run up and were lost without finishing one more step"
     hint = "Look at the runners' and the replicas' logs for what ended them, then start a new run."
-    return {"report": None, "error": {"code": ABANDONED, "message": message, "hint": hint, "field": None}}
+    error = {"code": ABANDONED, "status": 503, "field": None, "hint": hint, "detail": detail}
+    return {"report": None, "error": error}
 
 
 def _check_limit(limit: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from serve_app.core.adapter import Adapters
 from serve_app.core.artifact import Artifact
 from serve_app.core.score import Checkpoint, Finding, Score, Verdict
 from serve_app.graph.plan import Plan
@@ -18,6 +19,8 @@ def to_json(called: Called) -> dict[str, Any]:
             return {"type": "artifact", "value": artifact.as_json(), "record": called.record.as_json()}
         case Score() as score:
             return {"type": "score", "value": score.as_json(), "record": called.record.as_json()}
+        case Adapters() as adapters:
+            return {"type": "adapters", "value": adapters.as_json(), "record": called.record.as_json()}
         case _:
             return {"type": "reference", "value": None, "record": called.record.as_json()}
 
@@ -42,11 +45,17 @@ def inputs_to_json(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_json(document: dict[str, Any]) -> Called:
-    """Undo ``to_json``."""
+    """Undo ``to_json``; raise ValueError for a value that was not kept (see ``is_kept``)."""
     record = StepRecord.from_json(document["record"])
-    if document["type"] == "artifact":
-        return Called(Artifact.from_json(document["value"]), record)
-    return Called(_score(document["value"]), record)
+    match document["type"]:
+        case "artifact":
+            return Called(Artifact.from_json(document["value"]), record)
+        case "score":
+            return Called(_score(document["value"]), record)
+        case "adapters":
+            return Called(Adapters.from_json(document["value"]), record)
+        case kind:
+            raise ValueError(f"of {record.node}, a {kind}, only the record was kept")
 
 
 def _score(value: dict[str, Any]) -> Score:

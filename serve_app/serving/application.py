@@ -7,6 +7,7 @@ from typing import Any
 
 from serve_app.config import OWN_DEPLOYMENTS, AppConfig, deployments_of, plans_of
 from serve_app.core.errors import Misconfigured, Unknown
+from serve_app.runs.database import parse_url
 from serve_app.serving.closed import mistakes_in
 from serve_app.serving.finding import Finding, below, dotted
 
@@ -31,6 +32,10 @@ def application_problems(application: Mapping[str, Any]) -> Iterator[Finding]:
     except Misconfigured as error:
         yield Finding("args", str(error))
         return
+    try:
+        parse_url(config.run_store_url)
+    except Misconfigured as error:
+        yield Finding("args.store_url", error.reason)
     entries = application.get("deployments", [])
     named = [
         (dotted("deployments", index), entry)

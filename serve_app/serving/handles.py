@@ -6,17 +6,13 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-import ray
-from ray.exceptions import ObjectLostError, RayActorError, RayError, RayTaskError, WorkerCrashedError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.exceptions import RayError, RayTaskError
+from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 
-from serve_app.core.errors import GreenlightError, StageFailed, Unavailable
+from serve_app.core.errors import GreenlightError, InputLost, StageFailed, Unavailable
 from serve_app.graph.callers import Call
 from serve_app.graph.record import Called, StepRecord
-
-_GONE = (RayActorError, WorkerCrashedError, ObjectLostError, DeploymentUnavailableError, BackPressureError)
-"""What Serve raises for a replica that died, never came, or is full: never retried by Serve itself."""
 
 
 class ServeCaller:
@@ -38,12 +34,10 @@ class ServeCaller:
         try:
             response = self._handles[name].remote(call.step.node, params, ports, *call.values.values())
             return await self._receive(call, response)
-        except _GONE as error:
-            raise Unavailable(name, f"{type(error).__name__}: {_first_line(error)}") from error
         except RayTaskError as error:
             raise _unwrapped(error, name) from error
-        except RayError as error:
-            raise Unavailable(name, f"{type(error).__name__}: {_first_line(error)}") from error
+        except (RayError, RayServeException) as error:  # the replica died, never came, or is full
+            raise Unavailable(name, _in_short(error)) from error
 
     async def _receive(self, call: Call, response: DeploymentResponseGenerator) -> Called:
         try:
@@ -53,7 +47,9 @@ class ServeCaller:
                 if header["kind"] == "progress":
                     call.on_progress(header["done"], header["of"])
                     continue
-                value: Any = await anext(stream)
+                value: Any = await anext(stream, None)
+                if value is None:
+                    break
                 if not call.is_bulky:
                     value = await value
                 return Called(value, StepRecord.from_json(header["record"]))
@@ -64,19 +60,22 @@ class ServeCaller:
 
 
 def _unwrapped(error: RayTaskError, name: str) -> GreenlightError:
-    """Return what the replica raised. Ray wraps it; the original rides along as ``cause``."""
+    """Return what the replica raised. Ray wraps it; the original rides along as ``cause``.
+
+    No stage speaks to Ray. When a replica raises an error of Ray's, it is one that Ray met in the replica's stead: it
+    could not get an argument, because its node died or its maker failed while it was handed over.
+    """
     cause = error.cause
     if isinstance(cause, GreenlightError):
         return cause
-    if isinstance(cause, _GONE):
-        return Unavailable(name, f"{type(cause).__name__}: {_first_line(cause)}")
+    if isinstance(cause, RayError) and type(cause) is not RayError:  # the bare one stands for what cannot be pickled
+        return InputLost(name, _in_short(cause))
     return StageFailed(name, type(cause).__name__, _first_line(cause))
+
+
+def _in_short(error: BaseException) -> str:
+    return f"{type(error).__name__}: {_first_line(error)}"
 
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [""])[0][:300]
-
-
-def is_ready(handle: DeploymentHandle) -> bool:
-    """Whether the deployment behind ``handle`` has a replica."""
-    return bool(ray.is_initialized() and handle.running_replicas_populated())

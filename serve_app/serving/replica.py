@@ -14,10 +14,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from serve_app.config import AppConfig, deployments_of
-from serve_app.core.errors import Cancelled
-from serve_app.graph.callers import settled
+from serve_app.graph.callers import stopped
 from serve_app.graph.host import Host, Place, Signal
-from serve_app.graph.record import Called
 from serve_app.serving.resources import assigned, device, gpu_ids, threads
 from serve_app.serving.stores import open_artifacts
 
@@ -55,21 +53,12 @@ class Replica:
             while (line := await lines.get()) is not None:
                 yield {"kind": "progress", "done": line[0], "of": line[1]}
         except (asyncio.CancelledError, GeneratorExit):
-            await _abandon(work, signal)
+            await stopped(work, signal)
             raise
-        called = await settled(work, signal)
+        called = work.result()
         yield {"kind": "record", "record": called.record.as_json()}
         yield called.value
 
 
 def _put(loop: asyncio.AbstractEventLoop, lines: asyncio.Queue[tuple[int, int] | None], line: tuple[int, int]) -> None:
     loop.call_soon_threadsafe(lines.put_nowait, line)
-
-
-async def _abandon(work: asyncio.Future[Called], signal: Signal) -> None:
-    """Stop the stage at its next step and wait for it: the device is not free before."""
-    signal.cancelled.set()
-    await asyncio.wait([work])
-    error = work.exception()
-    if error is not None and not isinstance(error, Cancelled):
-        raise error

@@ -9,6 +9,8 @@ import ray
 from serve_app.core.errors import Misconfigured
 from serve_app.graph.record import Resources
 
+_LABEL = "accelerator_type:"
+
 
 def assigned() -> Resources:
     """Return the CPUs and the share of an accelerator that Ray set aside for this replica."""
@@ -17,14 +19,16 @@ def assigned() -> Resources:
 
 
 def _accelerator(held: dict[str, float]) -> str | None:
-    """Name the accelerator as the price table does: the node's own label, else what CUDA calls it."""
+    """Name the accelerator as CUDA does; where there is only a Ray that counts GPUs, by its node's label."""
     if not held.get("GPU"):
         return None
+    import torch
+
+    if torch.cuda.is_available():  # Ray's label of an A100 does not tell the one of 40 GB from the one of 80
+        return str(torch.cuda.get_device_name(0))
     node = next(n for n in ray.nodes() if n["NodeID"] == ray.get_runtime_context().get_node_id())
-    kinds = [
-        name.removeprefix("accelerator_type:") for name in node["Resources"] if name.startswith("accelerator_type:")
-    ]
-    return kinds[0] if kinds else "unknown"
+    labels = [name for name in node["Resources"] if name.startswith(_LABEL)]
+    return labels[0].removeprefix(_LABEL) if labels else "unknown"
 
 
 def gpu_ids() -> list[str]:

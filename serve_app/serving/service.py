@@ -47,6 +47,7 @@ class RunService:
         if plan is None:
             raise Unknown("pipeline", submission.pipeline, list(self._plans))
         policy = _policy(plan, submission.policy)
+        plan.check_policy(policy)
         given = {name: await self._take(name, value) for name, value in submission.inputs.items()}
         bound = plan.bind({**_drawn_seed(plan, run_id, given), **given})
         request = RunRequest(run_id, plan.name, inputs_to_json(bound.inputs), policy.model_dump(mode="json"))
@@ -54,11 +55,9 @@ class RunService:
 
     async def _take(self, name: str, value: Any) -> Any:
         """A picture is decoded once to be sure that it can be, and stored as it was sent."""
-        return (
-            await asyncio.to_thread(self._store_picture, f"inputs.{name}", value)
-            if isinstance(value, Upload)
-            else value
-        )
+        if isinstance(value, Upload):
+            return await asyncio.to_thread(self._store_picture, f"inputs.{name}", value)
+        return value
 
     def _store_picture(self, field: str, upload: Upload) -> Artifact:
         if len(upload.data) > self._config.limits.upload_bytes:
@@ -96,7 +95,7 @@ class RunService:
             artifact = await asyncio.to_thread(self._report_artifact, run.report)
         else:
             known = {output: Artifact.from_json(value) for output, value in found.items()}
-            known |= {artifact.name: artifact for artifact in known.values()}
+            known = {**{artifact.name: artifact for artifact in known.values()}, **known}
             if name not in known:
                 raise Unknown("artifact", name, [*known, REPORT])
             artifact = known[name]
@@ -119,7 +118,7 @@ class RunService:
 def _policy(plan: Plan, given: Mapping[str, Any]) -> RunPolicy:
     """The pipeline's policy with the request's changes; raises InvalidInput naming `policy.<name>`."""
     try:
-        return RunPolicy.model_validate({**plan.policy.model_dump(), **given})
+        return RunPolicy.model_validate({**plan.policy.model_dump(), **given}, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         raise InvalidInput(".".join(["policy", *map(str, first["loc"])]), first["msg"]) from error

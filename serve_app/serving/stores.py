@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from serve_app.artifacts.local import LocalArtifacts
 from serve_app.config import AppConfig
 from serve_app.core.artifact import ArtifactStore
+from serve_app.graph.spec import is_file_name
 from serve_app.http.service import Limits
 from serve_app.runs.queue import QueueSettings
 from serve_app.runs.sql import SqlRunStore
@@ -12,8 +15,14 @@ from serve_app.runs.store import RunStore
 
 
 def at_home(config: AppConfig) -> AppConfig:
-    """Return ``config`` with an absolute directory: replicas may be started elsewhere than the builder was."""
-    return config.model_copy(update={"directory": config.directory.absolute()})
+    """Return ``config`` with absolute paths: replicas may be started elsewhere than the builder was."""
+    artifacts = config.artifacts_directory
+    changes = {
+        "directory": config.directory.absolute(),
+        "artifacts_directory": None if artifacts is None else artifacts.absolute(),
+        "pipelines": tuple(str(Path(each).absolute()) if is_file_name(each) else each for each in config.pipelines),
+    }
+    return config.model_copy(update=changes)
 
 
 def open_store(config: AppConfig) -> RunStore:

@@ -12,6 +12,7 @@ ARGUMENTS = {
     "GreenlightError": ("something",),
     "BadRequest": ("inputs.steps", "is a whole number"),
     "InvalidInput": ("inputs.steps", "is a whole number"),
+    "BadAdapter": ("anime-v2.safetensors", "blocks.0.attn1.to_q", "lora_A is missing"),
     "InvalidPicture": ("inputs.image", "is truncated"),
     "TooLarge": ("body", "is larger than 25 MiB"),
     "Unknown": ("run", "run-2", ("run-1", "run-3")),
@@ -25,6 +26,7 @@ ARGUMENTS = {
     "Interrupted": ("something",),
     "Cancelled": (),
     "Unavailable": ("upscale.edsr", "the replica died"),
+    "InputLost": ("upscale.edsr", "the clip's node died"),
     "DeadlineExceeded": ("budget_s", 1800.0),
 }
 TREE = [thing for thing in vars(errors).values() if isinstance(thing, type) and issubclass(thing, GreenlightError)]

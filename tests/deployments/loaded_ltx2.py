@@ -30,9 +30,10 @@ class LoadedLtx2:
     desk: DeskContext
 
     def make(self, prompt: str = PROMPT, seed: int = SEED, image: Image | None = None, **changes: Any) -> Clip:
-        """Run the stage with SMALL and ``changes`` to it."""
+        """Run the stage with SMALL and ``changes`` to it; ``adapters`` are worn."""
+        adapters = changes.pop("adapters", None)
         params = Ltx2.Params(**{**SMALL.model_dump(), **changes})
-        return self.stage.run(params, prompt=prompt, seed=seed, image=image)
+        return self.stage.run(params, prompt=prompt, seed=seed, image=image, adapters=adapters)
 
     def clear(self) -> None:
         """Empty the desk, and cancel nothing any more."""

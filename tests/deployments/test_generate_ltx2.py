@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from deployments.generate.ltx2 import Ltx2
+from serve_app.core.adapter import Adapters
 from serve_app.core.errors import Cancelled, InvalidInput, StageError
 from serve_app.core.media import Clip, Image
 from serve_app.core.resize import cover_resize
@@ -25,12 +26,13 @@ def _is_same(one: Clip, other: Clip) -> bool:
     return np.array_equal(one.frames, other.frames) and np.array_equal(one.audio.samples, other.audio.samples)
 
 
-def test_its_ports_are_a_prompt_a_seed_and_perhaps_an_image() -> None:
+def test_its_ports_are_a_prompt_a_seed_and_perhaps_an_image_and_adapters() -> None:
     ports = contract_of("generate.ltx2", Ltx2).ports
     assert {name: (port.type, port.is_optional) for name, port in ports.items()} == {
         "prompt": (str, False),
         "seed": (int, False),
         "image": (Image, True),
+        "adapters": (Adapters, True),
     }
 
 

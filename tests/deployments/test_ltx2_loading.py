@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from deployments.nets.ltx2 import Checkpoint, _arrange, _read, resolve_dtype
+from deployments.nets import loading
+from deployments.nets.loading import resolve_dtype
+from deployments.nets.ltx2 import FAMILY, Checkpoint, _arrange
 from deployments.nets.ltx2_prompts import PromptCache
 from serve_app.core.errors import Cancelled, Misconfigured
 from tests.deployments.loaded_ltx2 import LoadedLtx2, RawLtx2, batches, load, load_raw, picture, quantised
@@ -131,9 +134,17 @@ def test_parts_that_come_and_go_make_the_same_clip_also_after_a_cancelled_run(
     ltx2: LoadedLtx2, tiny_ltx2_dir: Path, tmp_path: Path
 ) -> None:
     """What `offload: model` arranges on a GPU, with the CPU as the device to come and go from."""
-    checkpoint = Checkpoint(str(tiny_ltx2_dir), None, "2.0", torch.float32, "cpu", is_offloaded=True, is_tiled=False)
+    checkpoint = Checkpoint(
+        model=str(tiny_ltx2_dir),
+        revision=None,
+        version="2.0",
+        dtype=torch.float32,
+        device="cpu",
+        is_offloaded=False,
+        is_tiled=False,
+    )
     offloaded = load(tiny_ltx2_dir, tmp_path)
-    pipelines = _arrange(_read(checkpoint), checkpoint)
+    pipelines = _arrange(loading.read(FAMILY, checkpoint), replace(checkpoint, is_offloaded=True))
     offloaded.stage._pipelines, offloaded.stage._prompts = pipelines, PromptCache(pipelines.encoder, entries=0)
     assert hasattr(pipelines.from_text.transformer, "_hf_hook")
     offloaded.desk.cancel_after = 1

@@ -5,8 +5,11 @@ from typing import Any
 import pytest
 
 from serve_app.core.errors import InvalidInput, Misconfigured
-from serve_app.graph.plan import Source, deployment_of
-from tests.graph.tiny import STAGES, plan
+from serve_app.core.media import Image
+from serve_app.core.stage import Context
+from serve_app.graph.plan import Source, compile_plan, deployment_of
+from serve_app.graph.spec import parse_pipeline
+from tests.graph.tiny import STAGES, Nothing, plan
 
 GIVEN: dict[str, Any] = {"prompt": "a cat", "seed": 7}
 
@@ -57,7 +60,7 @@ CYCLE = {
         ({"inputs.extra": "text"}, "inputs.extra: no node uses it"),
         ({"outputs.video": "fil"}, "outputs.video: node: there is no 'fil'; did you mean file"),
         ({"outputs.video": "gate"}, "outputs.video: gate makes no artifact or score; encode it first"),
-        ({"inputs.second": "seed"}, "policy.vary: retrying with new seeds needs exactly one input of type seed"),
+        ({"inputs.second": "seed"}, "inputs.second: seed is a seed already, and there is one at most"),
     ],
 )
 def test_a_mistake_is_refused_and_named(changes: dict[str, Any], message: str) -> None:
@@ -74,8 +77,31 @@ def test_retrying_with_new_seeds_needs_a_seed() -> None:
         "inputs.seed": {"type": "integer", "default": 3},
         "policy": {"attempts": 2, "vary": "seed"},
     }
-    with pytest.raises(Misconfigured, match=r"policy.vary: retrying with new seeds needs exactly one input"):
+    with pytest.raises(Misconfigured, match=r"policy.vary: attempts cannot differ in their seed: tiny takes none"):
         plan(changes)
+
+
+class Door:
+    gates = "image"
+    Weights = Nothing
+    Params = Nothing
+
+    def load(self, weights: Nothing, context: Context) -> None: ...
+
+    def run(self, params: Nothing, *, image: Image) -> Image:
+        raise NotImplementedError
+
+
+def test_a_gate_guards_what_another_node_makes() -> None:
+    document = {
+        "version": 1,
+        "name": "door",
+        "inputs": {"image": "image"},
+        "nodes": {"door": {"use": "door", "take": {"image": "$image"}}},
+        "outputs": {"image": "door"},
+    }
+    with pytest.raises(Misconfigured, match=r"nodes\.door\.take\.image: door guards what another node makes"):
+        compile_plan(parse_pipeline(document, "door.yaml"), {"door": deployment_of("door", "door", Door, {})})
 
 
 def test_an_inputs_default_is_checked_with_the_params_that_take_it() -> None:

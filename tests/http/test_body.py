@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -225,3 +226,32 @@ def test_a_length_that_lies_does_not_widen_the_limit(client: TestClient) -> None
     headers = {"Content-Type": "application/json", "Content-Length": "2"}
     answer = client.post("/v1/runs", content=bytes(LIMITS.body_bytes + 1), headers=headers)
     assert refusal(answer) == (413, "body")
+
+
+@pytest.mark.parametrize(
+    ("raw", "field"),
+    [
+        ('{"pipeline": "animate", "inputs": {"seed": 99999999999999999999}}', "inputs.seed"),
+        ('{"pipeline": "animate", "inputs": {"strength": 1e999}}', "inputs.strength"),
+        ('{"pipeline": "animate", "inputs": {"prompt": "a\\u0000b"}}', "inputs.prompt"),
+        ('{"pipeline": "animate", "inputs": {"prompt": ["a", "\\ud800"]}}', "inputs.prompt.1"),
+        ('{"pipeline": "animate", "inputs": {"\\ud800": 1e999}}', "inputs"),
+        ('{"\\ud800": 1, "\\ud800": 2}', "body"),
+    ],
+)
+def test_a_value_that_json_cannot_carry_is_refused_by_its_field(client: TestClient, raw: str, field: str) -> None:
+    assert refusal(send_raw(client, raw)) == (400, field)
+
+
+def test_a_number_of_very_many_digits_is_refused_at_once(client: TestClient) -> None:
+    digits = "1" * (LIMITS.body_bytes // 2)
+    form = {"pipeline": (None, "animate"), "strength": (None, f"{digits}x")}
+    started_s = time.monotonic()
+    answer = client.post("/v1/runs", files=form)
+    assert refusal(answer) == (422, "inputs.strength")
+    assert time.monotonic() - started_s < 5
+
+
+def test_a_very_long_name_is_not_sent_back(client: TestClient) -> None:
+    assert len(send(client, {"k" * 50_000: 1}).content) < 1000
+    assert refusal(send_raw(client, json.dumps({"pipeline": "k" * 50_000}))) == (422, "pipeline")

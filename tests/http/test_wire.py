@@ -48,16 +48,19 @@ def test_a_whole_report_is_shown() -> None:
     report = {
         "verdict": {"word": "warn", "detector": "flicker", "frame": 3, "value": 0.2, "reason": "it flickers"},
         "scores": {"judge": {"points": 91.0}},
-        "attempts": [{"seed": 7, "verdict": "fail"}, {"seed": 8, "verdict": "pass"}],
+        "attempts": [{"seed": 7, "verdict": "fail", "steps": [1]}, {"seed": 8, "verdict": "pass", "steps": []}],
         "outputs": {"video": ARTIFACT},
-        "cost": {"total_usd": 0.017},
+        "cost": {"usd": 0.017, "by_step": [{}]},
+        "is_accepted": True,
         "warnings": ["negative_prompt has no effect at guidance 1"],
     }
     view = from_run(with_report(report))
     assert view.verdict is not None
     assert (view.verdict.word, view.verdict.detector, view.verdict.frame) == ("warn", "flicker", 3)
-    assert (view.scores, view.cost) == ({"judge": {"points": 91.0}}, {"total_usd": 0.017})
-    assert (view.attempts, view.warnings) == (report["attempts"], report["warnings"])
+    assert (view.scores, view.cost) == ({"judge": {"points": 91.0}}, {"usd": 0.017})
+    assert view.attempts == [{"seed": 7, "verdict": "fail"}, {"seed": 8, "verdict": "pass"}], "steps are the report's"
+    assert (view.warnings, view.is_accepted) == (report["warnings"], True)
+    assert view.links.report == "/v1/runs/mine/artifacts/report.json"
     assert view.artifacts["video"].url == "/v1/runs/mine/artifacts/video"
     assert view.artifacts["video"].facts == {"fps": "24"}
 

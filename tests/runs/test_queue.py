@@ -8,55 +8,13 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from serve_app.graph.callers import Caller
-from serve_app.runs.attempts import derived_seed
-from serve_app.runs.ledger import Prices
-from serve_app.runs.model import Run, RunRequest, RunState
-from serve_app.runs.queue import Queue, QueueSettings
-from serve_app.runs.report import Reporter
-from serve_app.runs.sql import SqlRunStore
-from tests.graph.stages import Counting, bright, in_process, lose
-
-DARK, BRIGHT = 10, 200
-
-
-class House:
-    """A store, a queue and its stages in one directory; ``open`` it again to play a process after a crash."""
-
-    def __init__(self, root: Path, caller: Caller | None = None, lease_s: float = 5.0) -> None:
-        self.plan = bright()
-        self.store = SqlRunStore(f"sqlite:///{root / 'runs.db'}")
-        self.caller = Counting(caller or in_process(root))
-        settings = QueueSettings(lease_s=lease_s, poll_s=0.01, step_retries=1, max_claims=2)
-        reporter = Reporter({self.plan.name: self.plan}, Prices())
-        self.queue = Queue(self.store, {self.plan.name: self.plan}, self.caller, reporter, settings)
-
-    def submit(self, seed: int, policy: dict[str, Any] | None = None, **inputs: Any) -> str:
-        """Record a run as the service would."""
-        bound = self.plan.bind({"seed": seed, **inputs})
-        run_policy = {**self.plan.policy.model_dump(), **(policy or {})}
-        run, _ = self.store.add(RunRequest(f"run-{seed}", self.plan.name, dict(bound.inputs), run_policy), 10)
-        return run.id
-
-    def work(self) -> None:
-        """Carry out the next run."""
-        asyncio.run(self._work())
-
-    async def _work(self) -> None:
-        await self.queue.run_one()
-
-    def ended(self, run_id: str) -> tuple[Run, dict[str, Any]]:
-        """Return a run and its report."""
-        run = self.store.get(run_id)
-        assert run.report is not None, run
-        return run, run.report
-
-    def kinds(self, run_id: str) -> list[str]:
-        """Return the kinds of a run's events."""
-        return [event.kind for event in self.store.events(run_id)]
+from serve_app.runs.attempt import derived_seed
+from serve_app.runs.model import RunRequest, RunState
+from tests.graph.stages import Counting, in_process, lose
+from tests.runs.house import BRIGHT, DARK, House
 
 
 def _work_until_the_second_draft(root: Path) -> None:
@@ -65,6 +23,16 @@ def _work_until_the_second_draft(root: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     House(root, Counting(in_process(root), die), lease_s=1.0).work()
+
+
+def slow(slowed: str, count: int, seconds: float) -> Callable[[str, int], None]:
+    """Return a `before` that holds the event loop up before one call of a node."""
+
+    def before(node: str, number: int) -> None:
+        if node == slowed and number == count:
+            time.sleep(seconds)
+
+    return before
 
 
 def dark_seed() -> int:
@@ -142,6 +110,35 @@ def test_the_budget_ends_the_attempts(tmp_path: Path) -> None:
     assert run.state is RunState.REJECTED
     assert 1 <= len(report["attempts"]) <= 3
     assert "budget.spent" in house.kinds(run_id)
+    assert report["verdict"]["detector"] == "dark", "the attempts that were judged are the result"
+
+
+def test_an_attempt_that_the_budget_cut_short_is_reported_with_what_it_cost(tmp_path: Path) -> None:
+    house = House(tmp_path, Counting(in_process(tmp_path), slow("gate", count=2, seconds=3.0)))
+    run_id = house.submit(DARK, {"vary": "nothing", "attempts": 3, "budget_s": 1.5})
+    house.work()
+    run, report = house.ended(run_id)
+    assert run.state is RunState.REJECTED
+    first, second = report["attempts"]
+    assert (first["is_finished"], first["verdict"]) == (True, "fail")
+    assert (second["is_finished"], second["verdict"], second["seed"]) == (False, None, DARK)
+    assert {step["node"] for step in second["steps"]} >= {"draft", "judge"}
+    assert run.error is not None
+    assert "(1 in all)" in run.error["detail"]
+    assert report["evidence"].keys() == {"sheet"}
+
+
+def test_what_a_lost_runner_did_counts_towards_the_budget(tmp_path: Path) -> None:
+    house = House(tmp_path, Counting(in_process(tmp_path), lose("judge", times=2)))
+    run_id = house.submit(BRIGHT, {"budget_s": 1.0}, frames=6, pause_s=0.1)
+    house.work()
+    successor = House(tmp_path)
+    successor.work()
+    run, report = successor.ended(run_id)
+    assert run.state is RunState.FAILED
+    assert run.error is not None
+    assert run.error["code"] == "deadline_exceeded"
+    assert report["attempts"][0]["seconds"] >= 0.6
 
 
 def test_a_budget_too_small_for_one_attempt_fails_the_run(tmp_path: Path) -> None:

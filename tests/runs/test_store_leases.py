@@ -100,7 +100,7 @@ def test_a_run_that_its_runners_keep_dying_over_fails_as_abandoned(store: RunSto
     assert (run.state, run.claims, run.owner) == (RunState.FAILED, 3, None)
     assert run.error is not None
     assert run.error["code"] == "abandoned"
-    assert "3 runners" in run.error["message"]
+    assert "3 runners" in run.error["detail"]
     assert [(event.kind, event.data["error"]["code"]) for event in store.events("one")] == [("failed", "abandoned")]
 
 

@@ -79,6 +79,8 @@ def test_a_bad_value_is_refused(changes: dict[str, Any], finding: str) -> None:
             "applications.0.args: stages.upscale.edsr.weights.dtype: Input should be 'auto', 'bf16' or 'fp32'",
         ),
         ({f"{APP}/args/pipelines": ["nope"]}, "applications.0.args: pipelines: there is no 'nope'"),
+        ({f"{APP}/args/store_url": "nonsense"}, "applications.0.args.store_url: it is not a database URL"),
+        ({f"{APP}/args/store_url": "mysql://a/b"}, "applications.0.args.store_url: the run store is sqlite:///FILE or"),
         ({f"{APP}/import_path": "serve_app.app:biuld"}, "applications: none has import_path serve_app.app:build"),
     ],
 )
