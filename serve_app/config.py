@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 import deployments
 from serve_app.core.errors import Misconfigured, Unknown
@@ -39,6 +39,12 @@ class LimitsConfig(Strict):
         40_000_000, ge=4096, le=1_000_000_000, description="Width times height of one picture, before it is decoded."
     )
     queued_runs: int = Field(100, ge=1, le=1_000_000, description="Runs that may wait; the next one is told 429.")
+
+    @model_validator(mode="after")
+    def _a_picture_fits_its_request(self) -> LimitsConfig:
+        if self.upload_bytes > self.body_bytes:
+            raise ValueError(f"upload_bytes {self.upload_bytes} cannot be reached: body_bytes is {self.body_bytes}")
+        return self
 
 
 class QueueConfig(Strict):

@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from serve_app.config import AppConfig, deployments_of, pipelines_of, plan_alone, plans_of
-from serve_app.core.errors import Misconfigured
+from serve_app.core.errors import InvalidInput, Misconfigured
 from serve_app.graph.spec import find_pipeline, shipped
 
 DEMO = "animatic-fidelity"
@@ -131,3 +131,15 @@ def test_a_pipeline_that_is_called_something_else_than_its_file_is_served_under_
 @pytest.mark.parametrize("model", [each for each in models(AppConfig) if each.__module__ == "serve_app.config"])
 def test_every_field_is_described(model: type[BaseModel]) -> None:
     assert not [name for name, info in model.model_fields.items() if not info.description]
+
+
+def test_a_picture_larger_than_any_request_is_refused_as_a_limit() -> None:
+    with pytest.raises(ValidationError, match="body_bytes is 4096"):
+        AppConfig.model_validate({"pipelines": ["animatic-fidelity"], "limits": {"body_bytes": 4096}})
+
+
+def test_a_photo_that_is_to_replace_a_frame_must_be_there_before_anything_is_spent() -> None:
+    plan = plan_alone(find_pipeline("ltx2-fidelity-1080p"))
+    plan.bind({"prompt": "a fox", "seed": 1})
+    with pytest.raises(InvalidInput, match=r"inputs\.image: is needed by the params of final_gate"):
+        plan.bind({"prompt": "a fox", "seed": 1, "replace_first_frame": True})

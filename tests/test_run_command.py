@@ -207,3 +207,7 @@ def test_a_bad_entry_of_a_profile_is_refused_by_its_path(
     profile.write_text(yaml.safe_dump(document))
     assert run_small(profile, out) == 1
     assert capsys.readouterr().err.startswith(f"greenlight: {profile}: {where}: ")
+
+
+def test_a_text_that_looks_like_a_number_is_quoted() -> None:
+    assert parse_inputs(['prompt="5"', "frames=5"]) == {"prompt": "5", "frames": 5}

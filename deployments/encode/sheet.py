@@ -34,6 +34,8 @@ class ContactSheet:
     ``verdict``, ``points``, ``model``. Raises InvalidInput for a clip that holds nothing.
     """
 
+    is_cpu_only = True
+
     class Weights(Strict):
         """None are needed."""
 

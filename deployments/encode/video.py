@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from serve_app.core.artifact import Artifact
-from serve_app.core.errors import InvalidInput
+from serve_app.core.errors import InvalidInput, StageFailed
 from serve_app.core.media import Audio, Clip, Pixels, Samples
 from serve_app.core.stage import Context, Strict
 
@@ -52,6 +52,8 @@ class VideoEncoder:
     ``codec``, ``has_audio``, ``model``. Raises InvalidInput for what the format cannot hold: odd sizes in H.264,
     an empty clip, sound of more than two channels.
     """
+
+    is_cpu_only = True
 
     class Weights(Strict):
         """None are needed."""
@@ -97,6 +99,7 @@ class VideoEncoder:
         with _temporary(self._context.scratch, params.format) as path:
             if params.format == "mp4":
                 _write_mp4(path, clip, params, self._show(clip))
+                _read_back(path, clip)
             else:
                 _write_animation(path, clip, params, self._show(clip))
             name = f"{params.name}.{params.format}"
@@ -192,6 +195,22 @@ def _picture_stream(container: Any, clip: Clip, params: VideoEncoder.Params) -> 
     context.time_base = 1 / clip.fps
     context.color_primaries = context.color_trc = context.colorspace = context.color_range = 1
     return stream
+
+
+def _read_back(path: Path, clip: Clip) -> None:
+    """Raise StageFailed unless the file holds the clip's frames, of which its two ends must decode."""
+    import av
+
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        found = (stream.width, stream.height, stream.frames, stream.average_rate)
+        shape = clip.shape
+        wanted = (shape.width, shape.height, shape.frames, clip.fps if shape.frames > 1 else stream.average_rate)
+        first = next(container.decode(stream), None)
+        container.seek(int((shape.frames - 1) / clip.fps / stream.time_base), stream=stream)
+        last = next(container.decode(stream), None)
+    if found != wanted or first is None or last is None:
+        raise StageFailed("encode.video", "Unplayable", f"the file holds {found}, and {wanted} was written")
 
 
 def _rate_control(params: VideoEncoder.Params) -> dict[str, int]:

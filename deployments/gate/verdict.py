@@ -27,6 +27,8 @@ class VerdictGate:
 
     gates = "clip"
 
+    is_cpu_only = True
+
     class Weights(Strict):
         """None are needed."""
 
@@ -39,6 +41,11 @@ class VerdictGate:
         on_fail: Literal["reject", "warn"] = "reject"
         on_warn: Literal["pass", "reject"] = "pass"
         replace_first_frame: bool = False
+
+    @staticmethod
+    def requires(params: Params) -> tuple[str, ...]:
+        """Return ``image`` when it is to be put into the clip."""
+        return ("image",) if params.replace_first_frame else ()
 
     def load(self, weights: Weights, context: Context) -> None:
         """Keep the context; there is nothing to load."""

@@ -98,6 +98,8 @@ class Animatic:
     ``(T, H, W, 3)`` without sound. Notes ``move``; warns when a prompt has no word for the camera.
     """
 
+    is_cpu_only = True
+
     class Weights(Strict):
         """None are needed."""
 

@@ -46,6 +46,8 @@ class Fidelity:
     74 on a warning, 49 on a failure, 20 on a rejection.
     """
 
+    is_cpu_only = True
+
     class Weights(Strict):
         """None are needed."""
 

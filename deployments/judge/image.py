@@ -20,6 +20,8 @@ class Image:
     and plastic skin are not judged: they need weights, or people.
     """
 
+    is_cpu_only = True
+
     class Weights(Strict):
         """None are needed."""
 

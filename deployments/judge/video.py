@@ -34,6 +34,8 @@ class Video:
     keeps that for the last 64 pictures. Without ``image`` the clip is held against its own first frame.
     """
 
+    is_cpu_only = True
+
     class Weights(Strict):
         """None are needed."""
 

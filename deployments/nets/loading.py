@@ -112,6 +112,20 @@ def place(pipeline: Any, checkpoint: Checkpoint) -> None:
             pipeline.enable_model_cpu_offload(device=checkpoint.device)
         else:
             pipeline.to(checkpoint.device)
+            settle(pipeline)
+
+
+def settle(pipeline: Any) -> None:
+    """Give every weight that is on the CPU memory of torch's own.
+
+    A weights file is mapped into memory, so a tensor begins wherever its bytes lie in the file; the CPU's kernels take
+    other paths for other alignments, and two loads of one file could differ in the last bit of a product.
+    """
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            for tensor in (*part.parameters(), *part.buffers()):
+                if tensor.device.type == "cpu":
+                    tensor.data = tensor.data.clone()
 
 
 def sibling(kind: Any, pipeline: Any) -> Any:

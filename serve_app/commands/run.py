@@ -155,6 +155,8 @@ def _value(name: str, text: str) -> Any:
         value = json.loads(text)
     except ValueError:
         return text
+    if isinstance(value, str):
+        return value  # quoted as JSON, which is how a text that looks like a number is given
     is_number = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
     return value if is_number else text
 

@@ -9,7 +9,9 @@
 A stage may say more about itself by class attributes, all optional:
     gates: str       the input port whose value `run` hands on unchanged or refuses with Rejected (only gates have it)
 and by a method `plan(params) -> None` (a staticmethod) that raises InvalidInput for what the types cannot say, such as
-a frame grid. It runs at plan time, before any weight is loaded.
+a frame grid. It runs at plan time, before any weight is loaded. `requires(params) -> tuple[str, ...]` (a staticmethod)
+names the optional ports that these params cannot do without, and `is_cpu_only = True` says that a share of a GPU would
+only place the stage near others: its replica opens no context on the device.
 """
 
 from __future__ import annotations
@@ -117,6 +119,7 @@ class Contract:
     gates: str | None
     weights: type[Strict]
     params: type[Strict]
+    is_cpu_only: bool = False
 
 
 def contract_of(name: str, stage: type) -> Contract:
@@ -133,7 +136,8 @@ def contract_of(name: str, stage: type) -> Contract:
             ports[parameter.name] = Port(parameter.name, kind, is_optional)
     output, _ = _unwrap(hints.get("return"), f"{name}.run's return")
     gates = getattr(stage, "gates", None)
-    return Contract(name, ports, output, gates, stage.Weights, stage.Params)  # type: ignore[attr-defined]
+    is_cpu_only = bool(getattr(stage, "is_cpu_only", False))
+    return Contract(name, ports, output, gates, stage.Weights, stage.Params, is_cpu_only)  # type: ignore[attr-defined]
 
 
 def _unwrap(hint: Any, where: str) -> tuple[type, bool]:

@@ -73,6 +73,8 @@ class Plan:
         """Check a request's inputs and every step's params with them; raise InvalidInput naming `inputs.<name>`."""
         inputs = take_inputs(self.inputs, given)
         params = {step.node: _params(step, self.inputs, inputs) for step in self.steps}
+        for step in self.steps:
+            _check_required_ports(step, params[step.node], inputs)
         return Bound(plan=self, inputs=inputs, params=params)
 
     def check_policy(self, policy: RunPolicy) -> None:
@@ -228,6 +230,17 @@ def _params(step: Step, specs: Mapping[str, InputSpec], inputs: Mapping[str, Any
         except BadRequest as error:
             raise InvalidInput(_blame(step, refs, error.field), error.reason) from error
     return params
+
+
+def _check_required_ports(step: Step, params: Strict, inputs: Mapping[str, Any]) -> None:
+    """Raise InvalidInput for a port that the params cannot do without and that will get no value."""
+    requires = getattr(step.deployment.stage, "requires", None)
+    for port in () if requires is None else requires(params):
+        source = step.takes.get(port)
+        if source is None:
+            raise InvalidInput(f"nodes.{step.node}.take.{port}", "is needed by these params, and nothing is connected")
+        if source.is_input and inputs.get(source.name) is None:
+            raise InvalidInput(f"inputs.{source.name}", f"is needed by the params of {step.node}")
 
 
 def _blame(step: Step, refs: Mapping[str, str], param: str) -> str:

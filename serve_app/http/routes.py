@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from serve_app.core.errors import InvalidInput, Unknown
 from serve_app.http import artifacts, events, house, runs
 from serve_app.http.problems import MEDIA_TYPE
 from serve_app.http.wire import EventView, RunView, SubmissionBody
@@ -29,6 +31,7 @@ class Entry:
     also: tuple[int, ...] = ()
     gives: str | None = None  # the media type, where it is not JSON
     takes_run: bool = False
+    query: tuple[str, ...] = ()
 
 
 _SUBMIT = (400, 404, 409, 413, 415, 422, 429)
@@ -36,10 +39,10 @@ _SUBMIT = (400, 404, 409, 413, 415, 422, 429)
 TABLE = (
     Entry("POST", "/v1/runs", runs.create, _SUBMIT, 202, (201,), takes_run=True),
     Entry("PUT", _RUN, runs.put, _SUBMIT, 202, (200, 201), takes_run=True),
-    Entry("GET", "/v1/runs", runs.index, (422,)),
+    Entry("GET", "/v1/runs", runs.index, (422,), query=("limit", "cursor", "state", "pipeline")),
     Entry("GET", _RUN, runs.show, (404, 422)),
     Entry("POST", f"{_RUN}/cancel", runs.cancel, (404, 409, 422), 202, (200,)),
-    Entry("GET", f"{_RUN}/events", events.stream, (404, 422), 200, (204,), gives="text/event-stream"),
+    Entry("GET", f"{_RUN}/events", events.stream, (404, 422), 200, (204,), gives="text/event-stream", query=("after",)),
     Entry("GET", f"{_RUN}/artifacts", artifacts.index, (404, 422)),
     Entry("GET", f"{_RUN}/artifacts/{{name}}", artifacts.download, (400, 404, 416, 422), 200, (206, 304), gives="*/*"),
     Entry("GET", "/v1/pipelines", house.pipelines, ()),
@@ -63,9 +66,21 @@ def add_to(app: FastAPI) -> None:
             openapi_extra=_SUBMISSION if entry.takes_run else None,
             operation_id=_operation(entry),
             tags=[entry.path.strip("/").removeprefix("v1/").split("/")[0]],
+            dependencies=[Depends(_known_query(entry.query))],
         )
         if entry.method == "GET" and entry.handler is not events.stream:
             app.add_api_route(entry.path, entry.handler, methods=["HEAD"], include_in_schema=False)
+
+
+def _known_query(names: tuple[str, ...]) -> Callable[[Request], None]:
+    """Return a dependency that refuses a query parameter nobody would read."""
+
+    def check(request: Request) -> None:
+        for name in request.query_params:
+            if name not in names:
+                raise InvalidInput(name[:100], Unknown("query", name[:100], names).reason)
+
+    return check
 
 
 def _operation(entry: Entry) -> str:

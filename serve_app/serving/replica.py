@@ -27,7 +27,7 @@ class Replica:
         resources = assigned()
         deployment = deployments_of(config)[name]
         place = Place(
-            device=device(resources),
+            device="cpu" if deployment.contract.is_cpu_only else device(resources),
             threads=threads(resources),
             resources=resources,
             artifacts=open_artifacts(config),

@@ -13,6 +13,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, LTX2ImageToVideoPipeline, LTX2Pipeline
 
 from deployments.generate.ltx2 import Ltx2
+from deployments.nets.loading import settle
 from deployments.nets.ltx2_sampling import UNGUIDED, reference_sigmas
 from serve_app.core.media import Clip, Image, Pixels
 from tests.deployments.desk import DeskContext
@@ -99,6 +100,7 @@ def load(directory: Path, desk: Path, **weights: Any) -> LoadedLtx2:
 def load_raw(directory: Path) -> RawLtx2:
     """Load the pipelines of diffusers from ``directory``."""
     text = LTX2Pipeline.from_pretrained(directory, local_files_only=True, dtype=torch.float32)
+    settle(text)  # as ours do: the last bit depends on where a weight lies in memory
     image = LTX2ImageToVideoPipeline.from_pipe(text)
     for pipeline in (text, image):
         pipeline.set_progress_bar_config(disable=True)

@@ -10,6 +10,7 @@ import torch
 from diffusers import LTXImageToVideoPipeline, LTXPipeline
 
 from deployments.generate.ltx_video import LtxVideo
+from deployments.nets.loading import settle
 from serve_app.core.media import Image
 from tests.deployments.desk import DeskContext
 from tests.deployments.loaded_video import PROMPT, SEED, LoadedVideo
@@ -53,6 +54,8 @@ def load(directory: Path, desk: Path, **weights: Any) -> LoadedVideo:
 def load_raw(directory: Path) -> RawLtxVideo:
     """Load the pipelines of diffusers from ``directory``."""
     made = [kind.from_pretrained(directory, local_files_only=True) for kind in (LTXPipeline, LTXImageToVideoPipeline)]
+    for pipeline in made:
+        settle(pipeline)
     for pipeline in made:
         pipeline.set_progress_bar_config(disable=True)
     return RawLtxVideo(*made)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from deployments.nets.loading import settle
 from serve_app.core.media import Image, Pixels
 from tests.deployments.desk import DeskContext
 from tests.deployments.loaded_ltx2 import batches, picture, replaced
@@ -50,6 +51,7 @@ def load(stage: Any, directory: Path, desk: Path, small: dict[str, Any], **weigh
 def raw(kind: Any, directory: Path) -> Any:
     """Return the pipeline of class ``kind`` as its documentation loads it."""
     pipeline = kind.from_pretrained(directory, local_files_only=True, dtype=torch.float32)
+    settle(pipeline)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

@@ -10,6 +10,7 @@ import torch
 from diffusers import UniPCMultistepScheduler, WanImageToVideoPipeline, WanPipeline
 
 from deployments.generate.wan import Wan
+from deployments.nets.loading import settle
 from serve_app.core.media import Image
 from tests.deployments.desk import DeskContext
 from tests.deployments.loaded_video import PROMPT, SEED, LoadedVideo
@@ -58,5 +59,6 @@ def load_raw(directory: Path, has_image: bool) -> RawWan:
     """Load a pipeline of diffusers from ``directory``."""
     kind = WanImageToVideoPipeline if has_image else WanPipeline
     pipeline = kind.from_pretrained(directory, local_files_only=True)
+    settle(pipeline)
     pipeline.set_progress_bar_config(disable=True)
     return RawWan(pipeline)

@@ -17,9 +17,9 @@ from PIL import Image as PillowImage
 from pydantic import ValidationError
 from skimage import data
 
-from deployments.encode.video import VideoEncoder, durations
+from deployments.encode.video import VideoEncoder, _read_back, durations
 from serve_app.core.artifact import Artifact
-from serve_app.core.errors import Cancelled, InvalidInput
+from serve_app.core.errors import Cancelled, InvalidInput, StageFailed
 from serve_app.core.media import Audio, Clip
 from serve_app.core.resize import cover_resize
 from tests.deployments.desk import DeskContext
@@ -295,3 +295,16 @@ def test_progress_counts_frames_and_scratch_is_left_empty(desk: DeskContext, kin
     encode(desk, clip, format=kind)
     assert desk.steps == [(8, 20), (16, 20), (20, 20)]
     assert list(desk.scratch.iterdir()) == []
+
+
+def test_a_file_that_does_not_hold_the_clip_is_not_delivered(tmp_path: Path) -> None:
+    """A full disk or a broken codec build leaves such files; the encoder reads each one back before it is kept."""
+    desk = DeskContext(tmp_path)
+    encoder = VideoEncoder()
+    encoder.load(VideoEncoder.Weights(), desk)
+    frames = np.random.default_rng(1).integers(0, 256, (9, 32, 32, 3), np.uint8)
+    clip = Clip(frames, Fraction(24), "noise")
+    path = desk.artifacts.path_of(encoder.run(VideoEncoder.Params(), clip=clip).digest)
+    _read_back(path, clip)
+    with pytest.raises(StageFailed, match="8, Fraction"):
+        _read_back(path, replace(clip, frames=frames[:8]))

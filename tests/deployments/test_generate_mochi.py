@@ -15,6 +15,7 @@ from diffusers import MochiPipeline
 from pydantic import ValidationError
 
 from deployments.generate.mochi import Mochi
+from deployments.nets.loading import settle
 from serve_app.core.errors import Cancelled, InvalidInput, Misconfigured, StageError
 from serve_app.core.media import Clip
 from serve_app.core.stage import contract_of
@@ -54,6 +55,7 @@ def mochi(_loaded: LoadedVideo) -> Iterator[LoadedVideo]:
 @pytest.fixture(scope="module")
 def raw(directory: Path) -> Any:
     pipeline = MochiPipeline.from_pretrained(directory, local_files_only=True)
+    settle(pipeline)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

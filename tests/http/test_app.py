@@ -109,3 +109,9 @@ def test_the_http_floor_imports_no_ray_and_no_model_library() -> None:
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             roots |= {name.split(".")[0] for name in names}
     assert roots.isdisjoint({"ray", "torch", "diffusers", "cv2", "av", "deployments"})
+
+
+@pytest.mark.parametrize("path", ["/v1/runs/mine", "/v1/pipelines", "/healthz", "/v1/runs/mine/events"])
+def test_a_query_parameter_that_nobody_reads_is_refused(client: TestClient, path: str) -> None:
+    answer = client.get(path, params={"pipelin": "x"})
+    assert (answer.status_code, answer.json()["field"]) == (422, "pipelin")

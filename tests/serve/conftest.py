@@ -75,7 +75,7 @@ def cluster(short_tmp: Path) -> Iterator[str]:
 def app_config(short_tmp: Path, tiny_ltx2_dir: Path) -> AppConfig:
     """Return the configuration that the application and the in-process runs share."""
     return AppConfig(
-        pipelines=tuple(str(path) for path in sorted(PIPELINES.glob("*.yaml"))),
+        pipelines=(*(str(path) for path in sorted(PIPELINES.glob("*.yaml"))), "ltx2-fidelity-1080p"),
         stages={"generate.ltx2": StageConfig(weights={"model": str(tiny_ltx2_dir)})},
         directory=short_tmp / "home",
         queue=QueueConfig(slots=2, lease_s=3),

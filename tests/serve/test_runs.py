@@ -112,3 +112,18 @@ def test_text_to_video_needs_no_picture(client: Client) -> None:
     report = client.report(run_id)
     assert happenings[-1].kind in ("succeeded", "rejected")
     assert any("fidelity" in w["message"] or "picture" in w["message"] for w in report["warnings"])
+
+
+def test_the_shipped_ltx2_pipeline_makes_1080p_with_sound(client: Client, tmp_path: Path) -> None:
+    """On random weights, so the gates only warn; sizes, counts, rate and sound are those of the real model."""
+    inputs = {"prompt": "a portrait", "image": PHOTO, "seed": 1, "frames": 9, "on_fail": "warn"}
+    run_id, happenings = finish(client, "ltx2-fidelity-1080p", inputs, {})
+    assert happenings[-1].kind == "succeeded"
+    client.fetch(run_id, "video", tmp_path / "video.mp4")
+    with av.open(str(tmp_path / "video.mp4")) as container:
+        stream = container.streams.video[0]
+        assert (stream.width, stream.height, stream.frames, stream.average_rate) == (1920, 1080, 9, 24)
+        assert [stream.codec_context.name for stream in container.streams] == ["h264", "aac"]
+    steps = {step["node"]: step for step in client.report(run_id)["attempts"][0]["steps"]}
+    assert steps["draft"]["value"] | {"frames": 9, "width": 1280, "height": 720} == steps["draft"]["value"]
+    assert steps["draft"]["notes"]["ltx2"]["steps"] == 10
