@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from serve_app.core.adapter import Adapter, Adapters, WantedAdapter, WantedAdapters
+from serve_app.core.errors import InvalidInput
 from serve_app.core.stage import Context, Strict
 
 if TYPE_CHECKING:
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 _DISTILLATION = re.compile(
     r"distil|lightning|lightx2v|causvid|accvid|turbo|hyper[-_]?sd|\blcm\b|dmd2?\b", re.IGNORECASE
 )
-_EXPERT = {"high": re.compile(r"high", re.IGNORECASE), "low": re.compile(r"low", re.IGNORECASE)}
+_EXPERT = {
+    level: re.compile(rf"(?<![a-z]){level}(?![a-z])|(?<![a-z]){level}[-_. ]?noise", re.IGNORECASE)
+    for level in ("high", "low")
+}
+"""A level as a word of its own: a `flower` is not for the low-noise expert."""
 
 
 class Lora:
@@ -29,6 +34,8 @@ class Lora:
     changed file is seen without a restart, and deleting one in use is safe. Of `character-{id}`, the family's own
     names come first (`qwen-character-{id}`, `wan-character-{id}`). Notes ``adapters``, with what was matched.
     """
+
+    is_cpu_only = True
 
     class Weights(Strict):
         """The base that adapters must fit, and where they are."""
@@ -68,10 +75,13 @@ class Lora:
         """Return the adapters in the order of the request, verified. Raise Unknown for a name that is nowhere,
         BadAdapter (file, layer, reason) for a file that is broken or does not fit, Unavailable for one being written.
         """
-        found, facts = [], []
+        found: list[Adapter] = []
+        facts = []
         for wanted in adapter.items if adapter else ():
             self._context.check()
             one, notes = self._find(params, wanted)
+            if any(one.digest == other.digest for other in found):
+                raise InvalidInput("adapter", f"{wanted.name} is a file that is named already, under another name")
             found.append(one)
             facts.append({**notes, "name": one.name, "strength": one.strength})
             self._warn(one, notes, prompt)

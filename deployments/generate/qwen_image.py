@@ -159,7 +159,7 @@ class QwenImage:
         except Misconfigured as error:
             if not self._weights.allow_fallback:
                 raise
-            self._fault = error
+            self._fault = Misconfigured(error.where, error.reason)  # without its trace, which holds the whole adapter
             return
         pipeline.scheduler = lightning.scheduler()
         self._traits = Traits("lightning", steps=self._weights.lightning_steps, guidance=1.0)
@@ -173,7 +173,9 @@ class QwenImage:
         """
         self.plan(params)
         if self._fault is not None and not params.allow_fallback:
-            raise self._fault
+            raise Misconfigured(
+                self._fault.where, self._fault.reason
+            )  # anew: one that is kept would grow by each trace
         job, call = self._job(params, seed, image), self._call(params, prompt)
         with self._lock:
             self._report(params, job, call)

@@ -77,6 +77,7 @@ class Video:
         from deployments.metrics.integrity import Asked
 
         self.plan(params)
+        self._nulls.was_known = None
         cv2.setNumThreads(self._context.threads)
         shape = clip.shape
         photo = None
@@ -89,7 +90,8 @@ class Video:
         asked = Asked(params.width, params.height, params.frames, fps)
         case = Case(clip, photo, params, asked, params.face_box, params.null_clips)
         score = Examination(case, self._nulls, self._context.progress).score()
-        self._context.note("null", "off" if not params.null_clips else "known" if self._nulls.was_known else "made")
+        used = {None: "unused", True: "known", False: "made"}[self._nulls.was_known]
+        self._context.note("null", used if params.null_clips else "off")
         return score
 
     def prepare(self, params: Params, image: Image) -> None:

@@ -16,13 +16,13 @@ class Nulls:
     """The nulls of up to ``most`` pictures; the one that was asked for longest ago goes first. A few hundred bytes
     each.
 
-    ``was_known``: whether the last one asked for had not to be made.
+    ``was_known``: whether the last one asked for had not to be made; None: none was asked for.
     """
 
     def __init__(self, most: int = 64) -> None:
         self._most = most
         self._known: OrderedDict[Key, Null] = OrderedDict()
-        self.was_known = False
+        self.was_known: bool | None = None
 
     def of(self, grey: Grey, box: Box | None, clips: int) -> Null | None:
         """Return the null of a picture at working size, (H, W) uint8; None when ``clips`` is 0."""

@@ -10,6 +10,8 @@ from typing import Any
 
 from serve_app.core.errors import InvalidInput
 
+MOST_STRENGTH = 100.0
+"""Beyond it, a strength is a slip of the pen; -1 to 2 is usual."""
 MOST_ADAPTERS = 8
 """At once, in one request."""
 
@@ -59,6 +61,8 @@ def _one(text: Any, field: str) -> WantedAdapter:
         return WantedAdapter(name)
     if not _STRENGTH.fullmatch(number) or not math.isfinite(float(number)):
         raise InvalidInput(field, f"{number[:64]!r} is not a strength for {name}: a finite number, such as 0.8")
+    if abs(float(number)) > MOST_STRENGTH:
+        raise InvalidInput(field, f"{number[:64]} for {name} is beyond {MOST_STRENGTH:g}")
     return WantedAdapter(name, float(number))
 
 

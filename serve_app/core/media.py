@@ -140,7 +140,10 @@ def exact_fps(value: float | str | Fraction) -> Fraction:
         ntsc = Fraction(nominal * 1000, 1001)
         if abs(rate - ntsc) < Fraction(1, 200) and rate.denominator != 1:
             return ntsc
-    return rate.limit_denominator(1001)
+    exact = rate.limit_denominator(1001)
+    if not exact:
+        raise InvalidInput("fps", f"{value} is less than 1/1001")
+    return exact
 
 
 def edge_pad(pixels: Pixels, height: int, width: int) -> Pixels:

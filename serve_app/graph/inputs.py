@@ -76,11 +76,11 @@ def _fault(spec: InputSpec, value: Any) -> str | None:
             is_right = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SEED
             return None if is_right else f"is a whole number from 0 to {MAX_SEED}"
         case "integer":
-            if not isinstance(value, int) or isinstance(value, bool):
-                return "is a whole number"
+            if not isinstance(value, int) or isinstance(value, bool) or abs(value) > MAX_SEED:
+                return f"is a whole number of at most {MAX_SEED}"
         case "number":
-            if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-                return "is a finite number"
+            if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= MAX_SEED:
+                return f"is a finite number of at most {MAX_SEED}"  # compared, not converted: 10**400 is no float
     low = -math.inf if spec.minimum is None else spec.minimum
     high = math.inf if spec.maximum is None else spec.maximum
     return None if low <= value <= high else f"is from {low:g} to {high:g}, not {value:g}"

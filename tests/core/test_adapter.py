@@ -69,3 +69,8 @@ def test_adapters_survive_json() -> None:
     one = Adapter("a", "0" * 64, 0.8, "wan", "kohya", "bf16", (4, 64), 10, 20, 999, ("transformer",), ("ohwx",), True)
     adapters = Adapters((one,))
     assert Adapters.from_json(adapters.as_json()) == adapters
+
+
+def test_a_strength_beyond_reason_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="beyond 100"):
+        WantedAdapters.parse("x@1e39")

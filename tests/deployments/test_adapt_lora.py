@@ -182,6 +182,8 @@ def test_a_cancelled_run_reads_nothing(lora: Loaded) -> None:
         ("style-high_noise", "auto", ("transformer",)),
         ("style-LowNoise", "auto", ("transformer_2",)),
         ("style", "auto", ()),
+        ("flower-style", "auto", ()),
+        ("highres-fix", "auto", ()),
         ("style", "low", ("transformer_2",)),
         ("style-high_noise", "both", ()),
     ],

@@ -70,6 +70,8 @@ def test_what_is_within_type_and_range_is_taken_as_it_is(name: str, value: Any) 
         ({"prompt": 3}, f"inputs.prompt: is text of 1 to {MAX_TEXT} characters"),
         ({"steps": True}, "inputs.steps: is a whole number"),
         ({"steps": "8"}, "inputs.steps: is a whole number"),
+        ({"steps": 10**400}, "inputs.steps: is a whole number of at most"),
+        ({"guidance": 10**400}, "inputs.guidance: is a finite number of at most"),
         ({"steps": 8.0}, "inputs.steps: is a whole number"),
         ({"steps": 0}, "inputs.steps: is from 1 to 50, not 0"),
         ({"num_inference_steps": 51}, "inputs.steps: is from 1 to 50, not 51"),
