@@ -46,6 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry out the command; return the run's exit status, 130 when it was interrupted before the run began."""
     for number in (signal.SIGTERM, signal.SIGHUP):  # by default they would end this process and leave the server
         signal.signal(number, _leave)
+    # What a shell starts in the background ignores SIGINT; `serve run` would inherit that, and not stop when asked.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     url = "http://{}:{}".format(*ADDRESS)
     try:
         with _server(arguments.log) as server, contextlib.closing(Client(url)) as client:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -75,6 +76,8 @@ class Watch:
 @contextlib.contextmanager
 def watched(command: Sequence[str], cwd: Path, stdout: int) -> Iterator[Watch]:
     """Start ``command`` in ``cwd`` as a newcomer would; nothing of it outlives the block."""
+    # A newcomer's shell is in the foreground. Tests started in the background ignore SIGINT, and would hand that on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         command, cwd=cwd, env=environment(cwd / "home"), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stdout
     )
