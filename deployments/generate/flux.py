@@ -101,14 +101,7 @@ class Flux:
         from deployments.nets import loading
         from deployments.nets.painter import Painter
 
-        checkpoint = loading.Checkpoint(
-            model=weights.model,
-            revision=weights.revision,
-            dtype=loading.resolve_dtype(weights.dtype, context.device),
-            device=context.device,
-            is_offloaded=weights.offload == "model",
-            is_tiled=weights.vae_tiling,
-        )
+        checkpoint = loading.Checkpoint.of(weights, context.device)
         family = loading.Family(
             name="FLUX.1",
             pipeline=FluxPipeline,

@@ -109,14 +109,7 @@ class LtxVideo:
         from deployments.nets.filming import Filmer
         from deployments.nets.t5_prompts import T5Prompts
 
-        checkpoint = loading.Checkpoint(
-            model=weights.model,
-            revision=weights.revision,
-            dtype=loading.resolve_dtype(weights.dtype, context.device),
-            device=context.device,
-            is_offloaded=weights.offload == "model",
-            is_tiled=weights.vae_tiling,
-        )
+        checkpoint = loading.Checkpoint.of(weights, context.device)
         self._pipelines = ltx_video.load(checkpoint)
         self._filmer = Filmer("generate.ltx_video", self._pipelines.encoder, self._pipelines.makers, context)
         self._prompts = T5Prompts(self._pipelines.encoder, weights.prompt_cache_entries)

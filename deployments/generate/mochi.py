@@ -96,14 +96,7 @@ class Mochi:
         from deployments.nets.filming import Filmer
         from deployments.nets.t5_prompts import T5Prompts
 
-        checkpoint = loading.Checkpoint(
-            model=weights.model,
-            revision=weights.revision,
-            dtype=loading.resolve_dtype(weights.dtype, context.device),
-            device=context.device,
-            is_offloaded=weights.offload == "model",
-            is_tiled=weights.vae_tiling,
-        )
+        checkpoint = loading.Checkpoint.of(weights, context.device)
         family = loading.Family(name="Mochi", pipeline=MochiPipeline, transformer="MochiTransformer3DModel")
         self._pipeline = loading.read(family, checkpoint)
         if not self._pipeline.scheduler.config.invert_sigmas:

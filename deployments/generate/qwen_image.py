@@ -127,14 +127,7 @@ class QwenImage:
         if (weights.lightning is None) == (weights.variant == "lightning"):
             reason = "is needed for the variant lightning, and has no effect for standard"
             raise Misconfigured("weights.lightning", reason)
-        checkpoint = loading.Checkpoint(
-            model=weights.model,
-            revision=weights.revision,
-            dtype=loading.resolve_dtype(weights.dtype, context.device),
-            device=context.device,
-            is_offloaded=weights.offload == "model",
-            is_tiled=weights.vae_tiling,
-        )
+        checkpoint = loading.Checkpoint.of(weights, context.device)
         family = loading.Family(
             name="Qwen-Image",
             pipeline=QwenImagePipeline,

@@ -84,14 +84,7 @@ class ZImage:
         from deployments.nets import loading
         from deployments.nets.painter import Painter
 
-        checkpoint = loading.Checkpoint(
-            model=weights.model,
-            revision=weights.revision,
-            dtype=loading.resolve_dtype(weights.dtype, context.device),
-            device=context.device,
-            is_offloaded=weights.offload == "model",
-            is_tiled=weights.vae_tiling,
-        )
+        checkpoint = loading.Checkpoint.of(weights, context.device)
         family = loading.Family(name="Z-Image", pipeline=ZImagePipeline, transformer="ZImageTransformer2DModel")
         pipeline = loading.read(family, checkpoint)
         _check_padding(pipeline.transformer)

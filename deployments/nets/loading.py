@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 import transformers
@@ -26,6 +26,30 @@ _MODEL = "weights.model"
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _BROKEN = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+
+
+class Located(Protocol):
+    """What the `Weights` of most families say alike."""
+
+    @property
+    def model(self) -> str:
+        """A directory, or a hub id."""
+
+    @property
+    def revision(self) -> str | None:
+        """Of the hub id."""
+
+    @property
+    def dtype(self) -> Literal["auto", "bf16", "fp32"]:
+        """What the weights are computed in."""
+
+    @property
+    def offload(self) -> Literal["none", "model"]:
+        """What leaves the device while it does not work."""
+
+    @property
+    def vae_tiling(self) -> bool:
+        """Whether pictures and frames are decoded in spatial tiles."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +66,18 @@ class Checkpoint:
     """Whether each part is on the device only while it works."""
     is_tiled: bool
     """Whether pictures and frames are decoded in spatial tiles."""
+
+    @classmethod
+    def of(cls, weights: Located, device: str) -> Checkpoint:
+        """Return the checkpoint that a stage's ``weights`` describe, held on ``device``."""
+        return cls(
+            model=weights.model,
+            revision=weights.revision,
+            dtype=resolve_dtype(weights.dtype, device),
+            device=device,
+            is_offloaded=weights.offload == "model",
+            is_tiled=weights.vae_tiling,
+        )
 
     @property
     def is_local(self) -> bool:
