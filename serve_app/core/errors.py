@@ -233,7 +233,7 @@ class InputLost(Unavailable):
 
 
 class DeadlineExceeded(Interrupted):
-    """Raised when ``what`` (budget_s, budget_usd, timeout_s) of ``limit`` is spent."""
+    """Raised when ``what`` (``budget_s``) of ``limit`` is spent."""
 
     code, status, hint = "deadline_exceeded", 504, "Raise the limit, or ask for less."
 

@@ -123,7 +123,7 @@ class Cost:
 
 
 class Target(Strict):
-    """What a run should cost and take at most, to report against; it stops nothing (`budget_usd`, `budget_s` do)."""
+    """What a run should cost and take at most, to report against; it stops nothing (`budget_s` does)."""
 
     amount: _Price
     """In ``currency``."""
