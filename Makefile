@@ -29,8 +29,10 @@ check-code: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# What starts a Ray of its own comes last, and alone: two on two cores would wait for one another.
 test: check-code
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/serve --ignore tests/demo
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/serve tests/demo
 
 clean:
 	rm -rf .venv build *.egg-info outputs .greenlight

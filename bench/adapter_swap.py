@@ -2,8 +2,10 @@
 
     python -m bench.adapter_swap [ROUNDS]
 
-Cold: from a file to a model that applies it. Switch: from one loaded adapter to another. Bake and restore: into the
-weights, and the base back. The figures are medians of ROUNDS; each round takes a fresh model for diffusers, which
+Cold: from a file to a model that applies it; ours has then probed every layer. Switch: from one loaded adapter to
+another. Bake and restore: into the weights, and the base back. Pass: every adapted layer once, over TOKENS tokens.
+Break-even: the passes after which the unfused terms have cost what baking and restoring cost, which is when
+`Weights.adapters: auto` bakes. The figures are medians of ROUNDS; each round takes a fresh model for diffusers, which
 leaves its wrappers behind.
 """
 
@@ -16,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,6 +38,7 @@ SWITCHES = 9
 CPU = torch.device("cpu")
 CASES = ((64, torch.bfloat16), (175, torch.bfloat16), (64, torch.float8_e4m3fn), (175, torch.float8_e4m3fn))
 STRENGTH = 0.65
+TOKENS = 512
 
 
 @dataclass(frozen=True)
@@ -86,10 +89,10 @@ def files(base: torch.nn.Module, rank: int, dtype: torch.dtype, directory: Path)
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """Return how long one call takes."""
-    began = time.perf_counter()
+    """Return the processor's time that one call takes, which a busy machine does not lengthen; files are cached."""
+    began = time.process_time()
     work()
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def ours(base: torch.nn.Module, given: Files) -> dict[str, float]:
@@ -99,8 +102,10 @@ def ours(base: torch.nn.Module, given: Files) -> dict[str, float]:
 
     def cold() -> None:
         loaded = load(Source(given.first, "first"), Base("ltx2", parts), parts, Seat(CPU, torch.bfloat16))
-        with Unfused(parts, [(loaded, STRENGTH)]).applied():
+        unfused = Unfused(parts, [(loaded, STRENGTH)])
+        with unfused.applied():
             found.append(loaded)
+            assert unfused.silent(CPU) == []
 
     times = {"cold_s": seconds_of(cold)}
     second = load(Source(given.second, "second"), Base("ltx2", parts), parts, Seat(CPU, torch.bfloat16))
@@ -111,11 +116,32 @@ def ours(base: torch.nn.Module, given: Files) -> dict[str, float]:
 
     times["switch_s"] = statistics.median(seconds_of(switch) for _ in range(SWITCHES))
     times["adapter_bytes"] = float(found[0].size_bytes)
+    times["base_pass_s"] = pass_s(list(found[0].layers.values()))
+    with Unfused(parts, [(found[0], STRENGTH)]).applied():
+        times["unfused_pass_s"] = pass_s(list(found[0].layers.values()))
     kept = load(Source(given.first, "first"), Base("ltx2", parts), parts, Seat(CPU, None))
     baked = Baked(parts, CPU)
     times["bake_s"] = seconds_of(lambda: baked.hold("first", [(kept, STRENGTH)]))
+    times["baked_pass_s"] = pass_s(list(found[0].layers.values()))
     times["restore_s"] = seconds_of(baked.release)
     return times
+
+
+def pass_s(layers: Sequence[torch.nn.Module]) -> float:
+    """Return how long every layer takes, one after another, over TOKENS tokens; the median of three."""
+    inputs = {int(width): torch.randn(TOKENS, int(width), dtype=torch.bfloat16) for width in map(_width, layers)}
+
+    def work() -> None:
+        with torch.no_grad():
+            for layer in layers:
+                layer(inputs[_width(layer)])
+
+    return statistics.median(seconds_of(work) for _ in range(3))
+
+
+def _width(layer: torch.nn.Module) -> int:
+    assert isinstance(layer, torch.nn.Linear)
+    return layer.in_features
 
 
 def theirs(base: torch.nn.Module, given: Files) -> dict[str, float]:
@@ -152,6 +178,9 @@ def main() -> int:
                     for deed, figure in measure(base, given).items():
                         times[f"{who}_{deed}"].append(figure)
             figures = {name: statistics.median(values) for name, values in times.items()}
+            rent = figures["ours_unfused_pass_s"] - figures["ours_base_pass_s"]
+            price = figures["ours_bake_s"] + figures["ours_restore_s"]
+            figures |= {"unfused_cost": rent / figures["ours_base_pass_s"], "break_even_passes": price / rent}
             switch = figures["diffusers_switch_s"] / figures["ours_switch_s"]
             cold = figures["diffusers_cold_s"] / figures["ours_cold_s"]
             failed = failed or switch < SWITCH_FACTOR or cold < 1

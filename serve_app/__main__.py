@@ -7,10 +7,40 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from serve_app.commands import check, demo, draw, reference, run, schema
+from serve_app.commands import (
+    check,
+    check_endpoints,
+    compare,
+    convert,
+    demo,
+    draw,
+    gif,
+    inspect,
+    judge,
+    pull,
+    reference,
+    run,
+    schema,
+    sweep,
+)
 from serve_app.core.errors import GreenlightError
 
-COMMANDS = (check, demo, draw, reference, run, schema)
+COMMANDS = (
+    check,
+    check_endpoints,
+    compare,
+    convert,
+    demo,
+    draw,
+    gif,
+    inspect,
+    judge,
+    pull,
+    reference,
+    run,
+    schema,
+    sweep,
+)
 """Modules with `add(subparsers)`, which sets `run(arguments) -> int`; they import what is heavy only when they run."""
 
 

@@ -15,17 +15,21 @@ from serve_app.serving.stores import at_home
 
 
 def build(config: AppConfig) -> Application:
-    """Return the application: an ingress, a runner, and one deployment per stage, named as the pipelines name them.
+    """Return the application: an ingress, a runner, and one deployment per stage, named as the pipelines name them,
+    or per group of colocated stages.
 
     Every pipeline is compiled first, so a mistake ends here and not in a replica. GPU fractions, replicas and
     autoscaling are Serve's own options, set per deployment in the profile.
     """
     config = at_home(config)
     plans_of(config)
-    handles = {}
+    handles, hosts = {}, {}
     for name in deployments_of(config):
-        # 2, and one lock in the host: the next call is already there when the device comes free.
-        deployment = serve.deployment(Replica).options(name=name, max_ongoing_requests=2)
-        handles[name] = deployment.bind(name, config)
+        if (host := config.host_of(name)) not in hosts:
+            # 2 for each stage, and one lock in its host: the next call is already there when the device comes free.
+            ongoing = 2 * len(config.members_of(host))
+            deployment = serve.deployment(Replica).options(name=host, max_ongoing_requests=ongoing)
+            hosts[host] = deployment.bind(host, config)
+        handles[name] = hosts[host]
     runner = serve.deployment(Runner).options(name=RUNNER).bind(config, handles)
     return serve.deployment(Ingress).options(name=INGRESS, max_ongoing_requests=100).bind(config, runner)

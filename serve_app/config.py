@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 import deployments
 from serve_app.core.errors import Misconfigured, Unknown
+from serve_app.core.optimal_seeds import OPTIMAL_SEEDS, OptimalSeed, read_seeds
 from serve_app.core.stage import Strict, contract_of
 from serve_app.graph.plan import Deployment, Plan, compile_plan, deployment_of
 from serve_app.graph.spec import PipelineSpec, find_pipeline
@@ -33,10 +34,13 @@ class StageConfig(Strict):
 class LimitsConfig(Strict):
     """What a request may ask of the server; beyond it, the answer is 413, 422 or 429."""
 
-    upload_bytes: int = Field(25 * _MIB, ge=1024, le=1024 * _MIB, description="One picture as sent.")
+    upload_bytes: int = Field(25 * _MIB, ge=1024, le=1024 * _MIB, description="One picture or video as sent.")
     body_bytes: int = Field(64 * _MIB, ge=1024, le=4096 * _MIB, description="One request body, base64 included.")
     picture_px: int = Field(
         40_000_000, ge=4096, le=1_000_000_000, description="Width times height of one picture, before it is decoded."
+    )
+    clip_bytes: int = Field(
+        2048 * _MIB, ge=1024, le=1024 * 1024 * _MIB, description="All frames of one video, decoded, 3 bytes per px."
     )
     queued_runs: int = Field(100, ge=1, le=1_000_000, description="Runs that may wait; the next one is told 429.")
 
@@ -47,6 +51,14 @@ class LimitsConfig(Strict):
         return self
 
 
+class HttpConfig(Strict):
+    """What the HTTP API tells browsers."""
+
+    cors_origins: tuple[str, ...] = Field(
+        (), description="Origins whose pages may call the API, such as `https://studio.example`; `*` for any."
+    )
+
+
 class QueueConfig(Strict):
     """How runners take runs from the store, and how long they keep at it."""
 
@@ -55,6 +67,15 @@ class QueueConfig(Strict):
     poll_s: float = Field(0.1, ge=0.01, le=60, description="Pause between two looks into an empty queue.")
     max_claims: int = Field(3, ge=1, le=100, description="Runners that a run may outlive before it is given up.")
     step_retries: int = Field(3, ge=0, le=20, description="Times that a step is called again after its replica died.")
+
+
+class StreamingConfig(Strict):
+    """How clips move from stage to stage. Off, every stage waits for the whole clip before it."""
+
+    chunk_frames: int | None = Field(
+        16, ge=2, le=1024, description="Frames of a chunk; null: clips move whole. Also a video's frames per key frame."
+    )
+    credits: int = Field(3, ge=2, le=64, description="Chunks that a stage may be ahead of the slowest that reads them.")
 
 
 class AppConfig(Strict):
@@ -75,7 +96,22 @@ class AppConfig(Strict):
     artifacts_directory: Path | None = Field(None, description="Where artifacts live, if not in `directory`.")
     limits: LimitsConfig = Field(LimitsConfig(), description="What a request may ask of the server.")
     queue: QueueConfig = Field(QueueConfig(), description="How runners take runs.")
+    streaming: StreamingConfig = Field(StreamingConfig(), description="How clips move from stage to stage.")
+    colocate: tuple[tuple[str, ...], ...] = Field(
+        (),
+        description="Groups of deployments hosted in one process, on one share of a GPU; the first names the group.",
+    )
     prices: Prices = Field(Prices(), description="What a second of each deployment costs.")
+    http: HttpConfig = Field(HttpConfig(), description="Who may ask.")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="How our log lines look on stderr; `json` is one object per line, with the run's id."
+    )
+    optimal_seeds: Literal["shipped"] | Path | dict[str, OptimalSeed] = Field(
+        {},
+        description="Pipeline, address (`/flux`) or `_default`: the first seed of a run that names none, and its "
+        "provenance. Or a JSON file of those, as `greenlight sweep --save-optimal` writes it, or `shipped`: the table "
+        "that comes with Greenlight. Without an entry, a seed is drawn.",
+    )
 
     @field_validator("stages")
     @classmethod
@@ -84,6 +120,25 @@ class AppConfig(Strict):
             if name in OWN_DEPLOYMENTS or not name or "#" in name:  # Ray builds actor names with '#'
                 raise ValueError(f"a stage's deployment cannot be called {name!r}")
         return stages
+
+    @field_validator("colocate")
+    @classmethod
+    def _a_stage_lives_in_one_place(cls, groups: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+        members = [name for group in groups for name in group]
+        for name in members:
+            if members.count(name) > 1:
+                raise ValueError(f"{name} is named twice")
+        if any(len(group) < 2 for group in groups):
+            raise ValueError("a group has two members at least")
+        return groups
+
+    def host_of(self, name: str) -> str:
+        """Return the Serve deployment that hosts the deployment called ``name``: itself, or the head of its group."""
+        return next((group[0] for group in self.colocate if name in group), name)
+
+    def members_of(self, name: str) -> tuple[str, ...]:
+        """Return what the Serve deployment called ``name`` hosts."""
+        return next((group for group in self.colocate if group[0] == name), (name,))
 
     @property
     def run_store_url(self) -> str:
@@ -99,6 +154,14 @@ class AppConfig(Strict):
     def scratch_path(self) -> Path:
         """Where stages keep temporary files: on the artifacts' disk, so that finished files are moved, not copied."""
         return (self.artifacts_directory or self.directory) / "scratch"
+
+
+def seeds_of(config: AppConfig) -> Mapping[str, OptimalSeed]:
+    """Return the optimal seeds by pipeline or address; raise Misconfigured for a file that holds none."""
+    seeds = config.optimal_seeds
+    if seeds == "shipped":
+        return OPTIMAL_SEEDS
+    return read_seeds(seeds) if isinstance(seeds, Path) else seeds
 
 
 def pipelines_of(config: AppConfig) -> dict[str, PipelineSpec]:
@@ -118,7 +181,8 @@ def pipelines_of(config: AppConfig) -> dict[str, PipelineSpec]:
 def deployments_of(config: AppConfig) -> dict[str, Deployment]:
     """Return a deployment for every stage that a pipeline uses, by name.
 
-    Raises Misconfigured for an unknown stage, bad weights, and a configured stage that no pipeline uses.
+    Raises Misconfigured for an unknown stage, bad weights, and a configured stage that no pipeline uses, or
+    a colocated one.
     """
     found: dict[str, Deployment] = {}
     for where, use in _uses(pipelines_of(config).values()):
@@ -130,6 +194,9 @@ def deployments_of(config: AppConfig) -> dict[str, Deployment]:
     for name in config.stages:
         if name not in found:
             raise Misconfigured(f"stages.{name}", "no pipeline uses it")
+    for name in (member for group in config.colocate for member in group):
+        if name not in found:
+            raise Misconfigured("colocate", Unknown("colocate", name, list(found)).reason)
     return found
 
 

@@ -31,6 +31,8 @@ class PromptTemplate:
     Notes ``prompt_template``: the original, what was added, and the prompt in effect.
     """
 
+    is_cpu_only = True
+
     class Weights(Strict):
         """None are needed."""
 

@@ -1,12 +1,13 @@
-"""Clip to file: MP4 (H.264 and AAC) that every browser plays, or an animated WebP or GIF with true durations."""
+"""Clip to file: MP4 (H.264, HEVC or AV1, and AAC), or an animated WebP or GIF with true durations."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,41 +17,61 @@ from pydantic import Field
 
 from serve_app.core.artifact import Artifact
 from serve_app.core.errors import InvalidInput, StageFailed
-from serve_app.core.media import Audio, Clip, Pixels, Samples
+from serve_app.core.media import Audio, Clip, VideoShape
+from serve_app.core.origin import Origin, as_text, signed
 from serve_app.core.stage import Context, Strict
+from serve_app.core.streaming import Chunk
 
 if TYPE_CHECKING:
-    from PIL import Image as PillowImage
+    from deployments.nets.codecs import Knobs
+    from deployments.nets.mp4 import Coding, Segment
 
-_THREADS = 2
-"""x264's output depends on the number of threads; a fixed one keeps a clip's bytes the same on every machine."""
-_CRF = 18
-_AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
-_AAC_SAMPLES = 1024
 _MEDIA_TYPES = {"mp4": "video/mp4", "webp": "image/webp", "gif": "image/gif"}
 _OWN: dict[str, frozenset[str]] = {
-    "mp4": frozenset({"codec", "crf", "preset", "bitrate_bps", "audio_bitrate_bps"}),
+    "mp4": frozenset({"codec", "encoder", "bit_depth", "crf", "preset", "bitrate_bps", "audio_bitrate_bps"}),
     "webp": frozenset({"quality"}),
     "gif": frozenset(),
 }
 """The params that have an effect in each format; the others must not be given."""
 _REPORT_EVERY = 8
+_PALETTE_FRAMES = 8
 
 Show = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Reel:
+    """One chunk of a clip, encoded, and what the whole file needs to know of the clip: its sound rides with one."""
+
+    segment: Segment
+    coding: Coding
+    shape: VideoShape
+    model: str
+    origin: Origin
+    audio: Audio | None
 
 
 class VideoEncoder:
     """Encodes a clip into an artifact (`encode.video`); the same clip and params give the same bytes.
 
-    MP4: H.264 in yuv420p, converted with and tagged as BT.709 in limited range, at the clip's exact rate (30000/1001 is
-    not 29.97), the index before the data so that playback starts at once. Sound is AAC, mono or stereo, at its own rate
-    where AAC has it and else at 48000 Hz, cut or filled with silence to the length of the picture.
+    MP4: H.264, which every browser plays, HEVC or AV1 in 4:2:0, converted with and tagged as BT.709 in limited range,
+    at the clip's exact rate (30000/1001 is not 29.97), the index before the data so that playback starts at once. Sound
+    is AAC, mono or stereo, at its own rate where AAC has it and else at 48000 Hz, cut or filled with silence to the
+    length of the picture.
     WebP and GIF: each frame has its own duration in whole ms or 1/100 s, rounded so that the sum is right; they loop
     for ever, have no sound (a warning says so), and GIF shares one palette of 256 colours, so that nothing flickers.
 
+    Unless ``embed`` is false, what made the clip (its origin: stage, model, seed, prompt, params, adapters) is written
+    into the file as JSON: in MP4 and GIF as the comment, in WebP as EXIF's ImageDescription. ``greenlight inspect``
+    reads it again.
+
     Facts of the artifact: ``width``, ``height`` (px), ``frames``, ``fps`` (``"30000/1001"``), ``duration_s``,
-    ``codec``, ``has_audio``, ``model``. Raises InvalidInput for what the format cannot hold: odd sizes in H.264,
-    an empty clip, sound of more than two channels.
+    ``codec``, ``has_audio``, ``model``. Raises InvalidInput for what the format cannot hold: odd sizes in an mp4,
+    an empty clip, sound of more than two channels; and for an encoder that is not there.
+
+    A clip that comes in chunks is encoded by x264 in as many segments, each from a key frame on, and put together
+    without encoding again: the same frames, rate and sound, and other bytes than in one go (see the design document).
+    For other encoders, and for animations, which share their colours, the clip is joined first.
     """
 
     is_cpu_only = True
@@ -59,28 +80,39 @@ class VideoEncoder:
         """None are needed."""
 
     class Params(Strict):
-        """``crf`` 1 (best) to 51, 18 unless ``bitrate_bps`` (bit/s) is given; ``quality`` 0..100 is WebP's.
+        """``crf`` 1 (best) to 51, or 63 for av1; 18, 22 or 30 unless it or ``bitrate_bps`` (bit/s) is given.
 
         A crf of 0 is left out: it is lossless, in a profile that browsers do not play. ``preset`` is ``fast`` because
-        it takes a fifth less time than x264's own default for the same size and error (720p, 2 threads).
-        ``format`` is the file's, ``codec`` that of the picture in an mp4, ``audio_bitrate_bps`` (bit/s) that of its AAC
-        sound. ``name`` is the file's without its ending.
+        it takes a fifth less time than x264's own default for the same size and error (720p, 2 threads); the words are
+        x264's, and stand for numbers in av1. ``format`` is the file's, ``codec`` that of the picture in an mp4: hevc
+        plays where the device has a decoder, av1 in most browsers. ``encoder``: ``nvenc`` is a GPU's, which must be
+        there; ``auto`` takes it if it is, and the report says which it was. ``bit_depth`` 10 is for hevc and av1.
+        ``audio_bitrate_bps`` (bit/s) is that of an mp4's sound, ``quality`` 0..100 is WebP's. ``embed``: whether to
+        write into the file what made it. ``name`` is the file's without its ending.
         """
 
         format: Literal["mp4", "webp", "gif"] = "mp4"
-        codec: Literal["h264"] = "h264"
-        crf: int | None = Field(None, ge=1, le=51)
+        codec: Literal["h264", "hevc", "av1"] = "h264"
+        encoder: Literal["software", "nvenc", "auto"] = "software"
+        bit_depth: Literal[8, 10] = 8
+        crf: int | None = Field(None, ge=1, le=63)
         bitrate_bps: int | None = Field(None, ge=50_000, le=200_000_000)
         preset: Literal["ultrafast", "veryfast", "faster", "fast", "medium", "slow", "slower"] = "fast"
         audio_bitrate_bps: int = Field(160_000, ge=32_000, le=512_000)
         quality: int = Field(90, ge=0, le=100)
+        embed: bool = True
         name: str = Field("video", pattern=r"^\w[\w .-]{0,79}$")
 
     @staticmethod
     def plan(params: Params) -> None:
-        """Raise InvalidInput for a param that the format has no use for, or two that exclude each other."""
-        for name in sorted(params.model_fields_set - {"format", "name"} - _OWN[params.format]):
+        """Raise InvalidInput for a param that the format has no use for, or two that exclude each other.
+
+        So for an encoder that this build of FFmpeg lacks. Whether a GPU is there is known when the clip is.
+        """
+        for name in sorted(params.model_fields_set - {"format", "name", "embed"} - _OWN[params.format]):
             raise InvalidInput(name, f"has no effect in {params.format}; leave it out")
+        if params.format == "mp4":
+            _check_codec(params)
         if params.crf is not None and params.bitrate_bps is not None:
             raise InvalidInput("crf", "either a quality (crf) or a rate (bitrate_bps) can be held, not both")
 
@@ -92,18 +124,55 @@ class VideoEncoder:
         """Return the artifact of the encoded clip; its temporary file is removed whatever happens."""
         self.plan(params)
         _check(params, clip)
-        for warning in _losses(params, clip):
+        for warning in _losses(params, clip.audio, clip.fps):
             self._context.warn(warning)
-        if params.format == "mp4":
-            self._context.note("video", {**_rate_control(params), "preset": params.preset, "threads": _THREADS})
         with _temporary(self._context.scratch, params.format) as path:
             if params.format == "mp4":
-                _write_mp4(path, clip, params, self._show(clip))
-                _read_back(path, clip)
+                coding = _coding(params, clip)
+                self._context.note("video", coding.knobs.as_note())
+                _write_mp4(path, clip, coding, params, self._show(clip))
+                _read_back(path, clip.shape, clip.fps)
             else:
                 _write_animation(path, clip, params, self._show(clip))
-            name = f"{params.name}.{params.format}"
-            return self._context.artifacts.put_file(path, _MEDIA_TYPES[params.format], name, _facts(params, clip))
+            return self._stored(path, params, _facts(params, clip.shape, clip.fps, clip.model, clip.audio))
+
+    @staticmethod
+    def folds(params: Params, weights: Weights) -> bool:
+        """Whether segments can be put together: x264's can; an animation shares its colours."""
+        return params.format == "mp4" and params.codec == "h264" and params.encoder == "software"
+
+    def part(self, params: Params, *, clip: Chunk) -> Reel:
+        """Encode one chunk as a segment."""
+        from deployments.nets.mp4 import segment_of
+
+        _check(params, clip.clip)
+        coding = _coding(params, clip.clip)
+        segment = segment_of(clip.clip.frames, clip.first, coding, self._show(clip.clip))
+        shape = VideoShape(clip.of, coding.height, coding.width)
+        return Reel(segment, coding, shape, clip.clip.model, clip.clip.origin, clip.clip.audio)
+
+    def gather(self, params: Params, *, clip: Sequence[Reel]) -> Artifact:
+        """Return the artifact of the segments, in order, with their sound."""
+        from deployments.nets.mp4 import Film, Label
+
+        self.plan(params)
+        first, audio = clip[0], next((reel.audio for reel in clip if reel.audio is not None), None)
+        for warning in _losses(params, audio, first.coding.fps):
+            self._context.warn(warning)
+        self._context.note("video", first.coding.knobs.as_note())
+        label = Label(params.name, _comment(params, first.model, first.origin))
+        with _temporary(self._context.scratch, params.format) as path:
+            with Film(str(path), first.coding, label) as film:
+                if audio is not None:
+                    film.add_sound(audio, first.shape.frames, params.audio_bitrate_bps)
+                film.put([reel.segment for reel in clip])
+            _read_back(path, first.shape, first.coding.fps)
+            facts = _facts(params, first.shape, first.coding.fps, first.model, audio)
+            return self._stored(path, params, facts)
+
+    def _stored(self, path: Path, params: Params, facts: dict[str, Any]) -> Artifact:
+        name = f"{params.name}.{params.format}"
+        return self._context.artifacts.put_file(path, _MEDIA_TYPES[params.format], name, facts)
 
     def _show(self, clip: Clip) -> Show:
         def show(done: int) -> None:
@@ -113,44 +182,63 @@ class VideoEncoder:
         return show
 
 
+def _check_codec(params: VideoEncoder.Params) -> None:
+    from deployments.nets.codecs import CODECS, check
+
+    codec = CODECS[params.codec]
+    if params.crf is not None and params.crf > codec.most_crf:
+        raise InvalidInput("crf", f"{params.crf} is above {codec.most_crf}, the most of {codec.label}")
+    if params.bit_depth not in codec.bit_depths:
+        raise InvalidInput(
+            "bit_depth", f"browsers do not play {codec.label} of {params.bit_depth} bits; use hevc or av1"
+        )
+    check(codec, params.encoder)
+
+
 def _check(params: VideoEncoder.Params, clip: Clip) -> None:
+    from deployments.nets.codecs import CODECS
+
     shape = clip.shape
     if clip.frames.size == 0:
         raise InvalidInput("clip", f"{shape} holds nothing to encode")
     if params.format != "mp4":
         return
+    codec = CODECS[params.codec]
     for name, length in (("width", shape.width), ("height", shape.height)):
         if length % 2:
-            raise InvalidInput(name, f"{length} px is odd, and H.264 in yuv420p needs even sizes")
+            raise InvalidInput(name, f"{length} px is odd, and 4:2:0 needs even sizes")
+        if length < codec.least_px:
+            raise InvalidInput(name, f"{length} px; {codec.label} takes {codec.least_px} at least")
     if clip.audio is not None and clip.audio.samples.shape[0] not in (1, 2):
         raise InvalidInput("audio", f"{clip.audio.samples.shape[0]} channels; mono and stereo can be encoded")
     if clip.audio is not None and not np.isfinite(clip.audio.samples).all():
         raise InvalidInput("audio", "some samples are not finite")
 
 
-def _losses(params: VideoEncoder.Params, clip: Clip) -> list[str]:
+def _losses(params: VideoEncoder.Params, audio: Audio | None, fps: Fraction) -> list[str]:
     """Say what of the clip or the params will not be in the file."""
     losses = []
-    if clip.audio is not None and params.format != "mp4":
+    if audio is not None and params.format != "mp4":
         losses.append(f"the sound is left out: {params.format} has none")
-    if clip.audio is None and "audio_bitrate_bps" in params.model_fields_set:
+    if audio is None and "audio_bitrate_bps" in params.model_fields_set:
         losses.append("audio_bitrate_bps has no effect: the clip has no sound")
-    if params.format == "gif" and clip.fps > 50:
-        losses.append(f"GIF players slow down above 50 fps, and the clip has {float(clip.fps):.5g}")
+    if params.format == "gif" and fps > 50:
+        losses.append(f"GIF players slow down above 50 fps, and the clip has {float(fps):.5g}")
     return losses
 
 
-def _facts(params: VideoEncoder.Params, clip: Clip) -> dict[str, Any]:
-    shape = clip.shape
+def _facts(
+    params: VideoEncoder.Params, shape: VideoShape, fps: Fraction, model: str, audio: Audio | None
+) -> dict[str, Any]:
     return {
         "width": shape.width,
         "height": shape.height,
         "frames": shape.frames,
-        "fps": f"{clip.fps.numerator}/{clip.fps.denominator}",
-        "duration_s": clip.duration_s,
+        "fps": f"{fps.numerator}/{fps.denominator}",
+        "duration_s": float(shape.frames / fps),
         "codec": params.codec if params.format == "mp4" else params.format,
-        "has_audio": clip.audio is not None and params.format == "mp4",
-        "model": clip.model,
+        "has_audio": audio is not None and params.format == "mp4",
+        "model": model,
     }
 
 
@@ -164,129 +252,54 @@ def _temporary(directory: Path, suffix: str) -> Iterator[Path]:
         Path(name).unlink(missing_ok=True)  # the store may have moved it away
 
 
-def _write_mp4(path: Path, clip: Clip, params: VideoEncoder.Params, show: Show) -> None:
-    import av
+def _write_mp4(path: Path, clip: Clip, coding: Coding, params: VideoEncoder.Params, show: Show) -> None:
+    from deployments.nets.mp4 import Film, Label
 
-    options = {"movflags": "+faststart", "fflags": "+bitexact"}  # bitexact: no version strings, no dates
-    with av.open(str(path), "w", format="mp4", options=options) as container:
-        container.metadata.update(title=params.name, comment=f"model: {clip.model}")
-        picture = _picture_stream(container, clip, params)
-        sound = _Sound(container, clip, params.audio_bitrate_bps) if clip.audio is not None else None
-        for index, pixels in enumerate(clip.frames):
-            container.mux(picture.encode(_frame(pixels, index, clip.fps)))
-            if sound is not None:
-                container.mux(sound.until((index + 1) / clip.fps))
-            show(index + 1)
-        container.mux(picture.encode(None))
-        if sound is not None:
-            container.mux(sound.end())
+    with Film(str(path), coding, Label(params.name, _comment(params, clip.model, clip.origin))) as film:
+        if clip.audio is not None:
+            film.add_sound(clip.audio, len(clip.frames), params.audio_bitrate_bps)
+        film.encode(clip.frames, show)
 
 
-def _picture_stream(container: Any, clip: Clip, params: VideoEncoder.Params) -> Any:
-    """Add the H.264 stream; the four colour tags are BT.709's number, 1, and 1 for limited range (ITU-T H.273)."""
-    rate = _rate_control(params)
-    options = {"preset": params.preset, **({"crf": str(rate["crf"])} if "crf" in rate else {})}
-    stream = container.add_stream("libx264", rate=clip.fps, options=options)
-    stream.width, stream.height, stream.pix_fmt = clip.shape.width, clip.shape.height, "yuv420p"
-    if "bitrate_bps" in rate:
-        stream.bit_rate = rate["bitrate_bps"]
-    context = stream.codec_context
-    context.thread_count, context.thread_type = _THREADS, "FRAME"  # slices, PyAV's default, would cost quality
-    context.time_base = 1 / clip.fps
-    context.color_primaries = context.color_trc = context.colorspace = context.color_range = 1
-    return stream
+def _coding(params: VideoEncoder.Params, clip: Clip) -> Coding:
+    from deployments.nets.mp4 import coding_of
+
+    return coding_of(clip, _knobs(params))
 
 
-def _read_back(path: Path, clip: Clip) -> None:
+def _knobs(params: VideoEncoder.Params) -> Knobs:
+    """Return what is in effect: the encoder that is there, and a constant quality or a rate in bit/s."""
+    from deployments.nets.codecs import CODECS, Knobs, chosen
+
+    codec = CODECS[params.codec]
+    crf = codec.crf if params.crf is None else params.crf
+    encoder = chosen(codec, params.encoder, params.bit_depth)
+    held = None if params.bitrate_bps is not None else crf
+    return Knobs(codec, encoder, params.bit_depth, params.preset, held, params.bitrate_bps)
+
+
+def _made_from(params: VideoEncoder.Params, model: str, origin: Origin) -> dict[str, Any]:
+    return {**({"model": model} if model else {}), **origin} if params.embed else {}
+
+
+def _comment(params: VideoEncoder.Params, model: str, origin: Origin) -> str:
+    made_from = _made_from(params, model, origin)
+    return signed(made_from) if made_from else ""
+
+
+def _read_back(path: Path, shape: VideoShape, fps: Fraction) -> None:
     """Raise StageFailed unless the file holds the clip's frames, of which its two ends must decode."""
     import av
 
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         found = (stream.width, stream.height, stream.frames, stream.average_rate)
-        shape = clip.shape
-        wanted = (shape.width, shape.height, shape.frames, clip.fps if shape.frames > 1 else stream.average_rate)
+        wanted = (shape.width, shape.height, shape.frames, fps if shape.frames > 1 else stream.average_rate)
         first = next(container.decode(stream), None)
-        container.seek(int((shape.frames - 1) / clip.fps / stream.time_base), stream=stream)
+        container.seek(int((shape.frames - 1) / fps / stream.time_base), stream=stream)
         last = next(container.decode(stream), None)
     if found != wanted or first is None or last is None:
         raise StageFailed("encode.video", "Unplayable", f"the file holds {found}, and {wanted} was written")
-
-
-def _rate_control(params: VideoEncoder.Params) -> dict[str, int]:
-    """Return what is in effect: a constant quality, or a rate in bit/s."""
-    if params.bitrate_bps is not None:
-        return {"bitrate_bps": params.bitrate_bps}
-    return {"crf": _CRF if params.crf is None else params.crf}
-
-
-def _frame(pixels: Pixels, index: int, fps: Fraction) -> Any:
-    """Return one frame as yuv420p in BT.709, limited range: swscale's own default matrix would be BT.601's."""
-    import av
-    from av.video.reformatter import ColorRange, Colorspace, Interpolation
-
-    exact = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP | Interpolation.BITEXACT
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
-        format="yuv420p",
-        dst_colorspace=Colorspace.ITU709,
-        src_color_range=ColorRange.JPEG,
-        dst_color_range=ColorRange.MPEG,
-        interpolation=exact,
-        threads=1,
-    )
-    frame.pts, frame.time_base = index, 1 / fps
-    return frame
-
-
-class _Sound:
-    """An AAC stream in ``container`` that is exactly as long as ``clip``'s picture, encoded as the picture advances."""
-
-    def __init__(self, container: Any, clip: Clip, bitrate_bps: int) -> None:
-        assert clip.audio is not None
-        self._layout = "mono" if clip.audio.samples.shape[0] == 1 else "stereo"
-        self._rate = clip.audio.rate if clip.audio.rate in _AAC_RATES else 48000
-        samples = np.clip(_resampled(clip.audio, self._rate, self._layout), -1.0, 1.0)
-        wanted = round(len(clip.frames) / clip.fps * self._rate)
-        silence = max(0, wanted - samples.shape[1])
-        self._samples = np.pad(samples[:, :wanted], ((0, 0), (0, silence)))
-        self._stream = container.add_stream("aac", rate=self._rate, layout=self._layout)
-        self._stream.bit_rate = bitrate_bps
-        self._at = 0
-
-    def until(self, time_s: Fraction) -> list[Any]:
-        """Return the packets of the whole AAC frames before ``time_s``."""
-        packets = []
-        while self._at + _AAC_SAMPLES <= min(int(time_s * self._rate), self._samples.shape[1]):
-            packets += self._encode(_AAC_SAMPLES)
-        return packets
-
-    def end(self) -> list[Any]:
-        """Return the packets of what is left."""
-        packets = []
-        while self._at < self._samples.shape[1]:
-            packets += self._encode(min(_AAC_SAMPLES, self._samples.shape[1] - self._at))
-        return packets + list(self._stream.encode(None))
-
-    def _encode(self, count: int) -> list[Any]:
-        import av
-
-        part = np.ascontiguousarray(self._samples[:, self._at : self._at + count])
-        frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=self._layout)
-        frame.sample_rate, frame.pts, frame.time_base = self._rate, self._at, Fraction(1, self._rate)
-        self._at += count
-        return list(self._stream.encode(frame))
-
-
-def _resampled(audio: Audio, rate: int, layout: str) -> Samples:
-    import av
-
-    if audio.rate == rate:
-        return audio.samples
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio.samples), format="fltp", layout=layout)
-    frame.sample_rate, frame.pts = audio.rate, 0
-    resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
-    parts = [part.to_ndarray() for part in (*resampler.resample(frame), *resampler.resample(None))]
-    return np.concatenate(parts, axis=1).astype(np.float32)
 
 
 def durations(frames: int, fps: Fraction, ticks_per_s: int) -> list[int]:
@@ -296,49 +309,27 @@ def durations(frames: int, fps: Fraction, ticks_per_s: int) -> list[int]:
 
 
 def _write_animation(path: Path, clip: Clip, params: VideoEncoder.Params, show: Show) -> None:
-    if params.format == "webp":
-        options: dict[str, Any] = {"quality": params.quality, "method": 4}
-        reel, times = _reel(clip, None, show), durations(len(clip.frames), clip.fps, 1000)
-    else:
-        options = {"disposal": 1}
-        centiseconds = durations(len(clip.frames), clip.fps, 100)
-        reel, times = _reel(clip, _palette(clip), show), [10 * ticks for ticks in centiseconds]
-    reel.save(path, format=params.format.upper(), save_all=True, duration=times, loop=0, **options)
+    if params.format == "gif":
+        _write_gif(path, clip, _comment(params, clip.model, clip.origin), show)
+        return
+    from deployments.nets.webp import write_webp
+
+    made_from = _made_from(params, clip.model, clip.origin)
+    times = durations(len(clip.frames), clip.fps, 1000)
+    write_webp(path, clip.frames, times, params.quality, as_text(made_from) if made_from else "", show)
 
 
-def _palette(clip: Clip) -> PillowImage.Image:
-    """Return a picture with the 256 colours that suit up to eight frames across the clip."""
+def _write_gif(path: Path, clip: Clip, comment: str, show: Show) -> None:
     from PIL import Image as PillowImage
 
-    chosen = sorted({round(place) for place in np.linspace(0, len(clip.frames) - 1, 8)})
-    sample = np.concatenate([clip.frames[index][::2, ::2] for index in chosen])
-    return PillowImage.fromarray(sample).quantize(256, method=PillowImage.Quantize.MEDIANCUT)
+    from deployments.nets.gif import TICKS_PER_S, Palette, write_gif
 
+    def pictures() -> Iterator[PillowImage.Image]:
+        for index, pixels in enumerate(clip.frames):
+            yield PillowImage.fromarray(np.ascontiguousarray(pixels))
+            show(index + 1)
 
-def _reel(clip: Clip, palette: PillowImage.Image | None, show: Show) -> PillowImage.Image:
-    """Return a multi-frame picture that makes each frame when Pillow seeks it: one frame in memory, and progress."""
-    from PIL import Image as PillowImage
-
-    class Reel(PillowImage.Image):
-        n_frames = len(clip.frames)
-
-        def __init__(self) -> None:
-            super().__init__()
-            self._place = -1
-            self.seek(0)
-
-        def seek(self, frame: int) -> None:
-            if frame >= self.n_frames:
-                raise EOFError
-            if frame == self._place:
-                return
-            picture = PillowImage.fromarray(np.ascontiguousarray(clip.frames[frame]))
-            picture = picture if palette is None else picture.quantize(palette=palette)
-            self.im, self._mode, self._size, self.palette = picture.im, picture.mode, picture.size, picture.palette
-            self._place = frame
-            show(frame + 1)
-
-        def tell(self) -> int:
-            return self._place
-
-    return Reel()
+    chosen = sorted({round(place) for place in np.linspace(0, len(clip.frames) - 1, _PALETTE_FRAMES)})
+    palette = Palette.of([clip.frames[index] for index in chosen])
+    with path.open("wb") as file:
+        write_gif(file, pictures(), durations(len(clip.frames), clip.fps, TICKS_PER_S), palette, comment)

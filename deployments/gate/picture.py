@@ -14,7 +14,8 @@ class PictureGate:
     """Enforces a judge's verdict on a picture (`gate.picture`).
 
     PASS and WARN hand on the same picture, FAIL raises Rejected, unless ``on_warn`` and ``on_fail`` say otherwise;
-    REJECT always raises. Rejected names the detector and the value, and the run may try another seed.
+    REJECT always raises. Rejected names the detector and the value; the run may try another seed, but not after
+    REJECT, which no seed can help.
     """
 
     gates = "image"
@@ -37,7 +38,8 @@ class PictureGate:
         worst = score.worst
         self._context.note("verdict", score.verdict.word)
         if worst is not None and _is_refused(params, score.verdict):
-            raise Rejected(worst.detector, worst.frame, worst.value, worst.reason)
+            is_final = worst.verdict is Verdict.REJECT
+            raise Rejected(worst.detector, worst.frame, worst.value, worst.reason, is_final)
         for finding in score.findings:
             if finding.verdict is not Verdict.PASS:
                 self._context.warn(f"{finding.detector} {finding.verdict.word}: {finding.reason}")

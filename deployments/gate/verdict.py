@@ -18,7 +18,8 @@ class VerdictGate:
     """Enforces a judge's verdict (`gate.verdict`).
 
     PASS and WARN hand on the same clip object, FAIL raises Rejected, unless ``on_warn`` and ``on_fail`` say otherwise;
-    REJECT always raises. Rejected names the detector, the frame and the value, and the run may try another seed.
+    REJECT always raises. Rejected names the detector, the frame and the value; the run may try another seed, but not
+    after REJECT, which no seed can help.
 
     With ``replace_first_frame`` an accepted clip is copied and its frame 0 becomes the photo, covered and cropped like
     everywhere. That mends the poster frame and nothing else, so it is never done silently: ``first_frame_replaced`` is
@@ -26,6 +27,8 @@ class VerdictGate:
     """
 
     gates = "clip"
+
+    is_chunkwise = True  # it looks at no frame but the first two, and only to replace frame 0
 
     is_cpu_only = True
 
@@ -58,7 +61,8 @@ class VerdictGate:
         worst = score.worst
         self._context.note("verdict", score.verdict.word)
         if worst is not None and _is_refused(params, score.verdict):
-            raise Rejected(worst.detector, worst.frame, worst.value, worst.reason)
+            is_final = worst.verdict is Verdict.REJECT
+            raise Rejected(worst.detector, worst.frame, worst.value, worst.reason, is_final)
         for finding in score.findings:
             if finding.verdict is not Verdict.PASS:
                 self._context.warn(_sentence(finding))

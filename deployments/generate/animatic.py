@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -127,6 +128,20 @@ class Animatic:
 
     def run(self, params: Params, *, prompt: str, seed: int, image: Image) -> Clip:
         """Return a clip of ``params.frames`` frames whose first (for a zoom out: last) frame is the covered photo."""
+        frames: Pixels = np.empty((params.frames, params.height, params.width, 3), np.uint8)
+        at = 0
+        for piece in self.stream(params, prompt=prompt, seed=seed, image=image):
+            frames[at : at + piece.shape.frames] = piece.frames
+            at += piece.shape.frames
+        return Clip(frames=frames, fps=exact_fps(params.fps), model="animatic")
+
+    @staticmethod
+    def length(params: Params) -> int:
+        """Return the number of frames that ``stream`` yields."""
+        return params.frames
+
+    def stream(self, params: Params, *, prompt: str, seed: int, image: Image) -> Iterator[Clip]:
+        """Yield the clip of ``run``, up to eight frames at a time."""
         move, chosen_by = self._choose(params.motion, prompt, seed)
         size = params.strength * move.scale * (_pace(prompt) or 1.0) * (0.85 + 0.3 * random.Random(seed).random())
         rate = exact_fps(params.fps)
@@ -134,12 +149,12 @@ class Animatic:
         zoom = rig.fit(_ZOOM * size, _CHANGE * size)
         fact = {"name": move.name, "chosen_by": chosen_by, "zoom": round(1 + zoom, 5), "parallax": _PARALLAX}
         self._context.note("move", fact)
-        frames = np.empty((params.frames, params.height, params.width, 3), np.uint8)
-        for index in range(params.frames):
-            frames[index] = rig.shot(zoom, index / max(1, params.frames - 1))
-            if (index + 1) % _REPORT_EVERY == 0 or index + 1 == params.frames:
-                self._context.progress(index + 1, params.frames)
-        return Clip(frames=frames, fps=rate, model="animatic")
+        for start in range(0, params.frames, _REPORT_EVERY):
+            done = min(start + _REPORT_EVERY, params.frames)
+            times = (index / max(1, params.frames - 1) for index in range(start, done))
+            frames = np.stack([rig.shot(zoom, time) for time in times])
+            self._context.progress(done, params.frames)
+            yield Clip(frames=frames, fps=rate, model="animatic")
 
     def _choose(self, motion: Motion, prompt: str, seed: int) -> tuple[Move, str]:
         """Return the move and who chose it: the prompt where it can, else the seed, both within ``motion``'s family."""

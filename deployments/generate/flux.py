@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from deployments.nets.held import Held
+from deployments.nets.lora.policy import DEFAULT_BUDGET_BYTES, BudgetBytes, WayWanted
+from serve_app.core.adapter import Adapters
 from serve_app.core.errors import InvalidInput, Misconfigured
 from serve_app.core.media import Image
 from serve_app.core.stage import Context, Strict
@@ -39,10 +42,10 @@ TRAITS: Mapping[Variant, Traits] = {
 class Flux:
     """Generate with FLUX.1 through diffusers (`generate.flux`). The same seed gives the same bytes on one machine.
 
-    Ports: ``prompt``; ``seed``, 0 to 2**63 - 1; ``image``, of any size, repainted by ``strength``. Returns uint8 RGB
-    ``(H, W, 3)`` of exactly the size asked for: made on the smallest multiple of 16 px that contains it, and cropped.
-    One picture is made at a time: a second call waits. Notes ``flux``, the parameters in effect. Weights:
-    huggingface.co/black-forest-labs.
+    Ports: ``prompt``; ``seed``, 0 to 2**63 - 1; ``image``, of any size, repainted by ``strength``; ``adapters``,
+    applied to this picture alone. Returns uint8 RGB ``(H, W, 3)`` of exactly the size asked for: made on the smallest
+    multiple of 16 px that contains it, and cropped. One picture is made at a time: a second call waits. Notes ``flux``,
+    the parameters in effect, and ``adapters``. Weights: huggingface.co/black-forest-labs.
     """
 
     mapping: Mapping[str, str] = {
@@ -55,18 +58,16 @@ class Flux:
         "seed": "generator",
         "image": "image of FluxImg2ImgPipeline; covered and cropped, never stretched",
         "strength": "strength of FluxImg2ImgPipeline; refused without an image",
+        "adapters": "no argument: layers of the transformer, changed for the run and then back to the bit",
         "max_prompt_tokens": "max_sequence_length; a warning says how many tokens are dropped",
     }
 
-    class Weights(Strict):
+    class Weights(Held):
         """Which FLUX.1, and how it is held."""
 
-        model: str = Field(description="A directory in diffusers' layout (read offline), or a hub id.")
-        revision: str | None = Field(None, description="Of the hub id: a branch, tag or commit.")
         variant: Variant = Field("dev", description="Checked against the weights, which it decides how to sample.")
-        dtype: Literal["auto", "bf16", "fp32"] = Field("auto", description="`auto`: bf16 on a GPU, fp32 on a CPU.")
-        offload: Literal["none", "model"] = Field("none", description="`model`: each part is on the GPU as it works.")
-        vae_tiling: bool = Field(False, description="Decode in spatial tiles: less memory, faint seams.")
+        adapters: WayWanted = "unfused"
+        adapter_bytes: BudgetBytes = DEFAULT_BUDGET_BYTES
 
     class Params(Strict):
         """Sizes in px, at most 4096. What is left out is what the variant was made for."""
@@ -99,7 +100,9 @@ class Flux:
         from diffusers import FluxImg2ImgPipeline, FluxPipeline
 
         from deployments.nets import loading
+        from deployments.nets.lora.rack import Rack
         from deployments.nets.painter import Painter
+        from deployments.nets.warming import warm_up
 
         checkpoint = loading.Checkpoint.of(weights, context.device)
         family = loading.Family(
@@ -114,18 +117,22 @@ class Flux:
             raise Misconfigured("weights.variant", f"these are weights of {found}, not of {weights.variant}")
         self._painter = Painter("generate.flux", pipeline, FluxImg2ImgPipeline, context)
         self._painter.settle(checkpoint)
+        self._rack = Rack.of("flux", pipeline, weights, context)
         self._weights, self._context, self._model = weights, context, checkpoint.name
         self._lock = threading.Lock()
+        warm_up(self, weights)
 
-    def run(self, params: Params, *, prompt: str, seed: int, image: Image | None = None) -> Image:
+    def run(
+        self, params: Params, *, prompt: str, seed: int, image: Image | None = None, adapters: Adapters | None = None
+    ) -> Image:
         """Return a picture of ``params.width`` x ``params.height`` px.
 
-        Raise InvalidInput naming the field that would be ignored, OutOfMemory, StageFailed when a number is not finite,
-        and Cancelled after the step that was going on.
+        Raise InvalidInput naming the field that would be ignored, BadAdapter, OutOfMemory, StageFailed when a number is
+        not finite, and Cancelled after the step that was going on.
         """
         self.plan(params)
         job, call = self._job(params, seed, image), self._call(params, prompt)
-        with self._lock:
+        with self._lock, self._rack.wear(adapters):
             self._report(params, job, call)
             return self._painter.paint(job, call)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from deployments.nets.early_abort import EARLY_ABORT, EarlyAbort, check_early_abort
+from deployments.nets.held import Held
+from deployments.nets.negatives import MAPPING, Negatives, facts_of, warn_where_inert
 from serve_app.core.errors import InvalidInput, Misconfigured
 from serve_app.core.media import Clip, Grid, VideoShape, exact_fps
-from serve_app.core.stage import Context, Strict
+from serve_app.core.stage import Context
 
 if TYPE_CHECKING:
     from deployments.nets.filming import Shot
@@ -48,6 +51,7 @@ class Mochi:
         "steps": "num_inference_steps; 1 is refused, where diffusers divides by zero",
         "guidance": "guidance_scale; 1 is off",
         "negative_prompt": "negative_prompt; a warning at guidance 1, where it has no effect",
+        "negatives": MAPPING,
         "width": "width; made on a multiple of 16 and cropped",
         "height": "height; made on a multiple of 16 and cropped",
         "frames": "num_frames, 6k+1; others are refused, where diffusers drops the rest without a word",
@@ -56,19 +60,15 @@ class Mochi:
         "image": "none: there is no such port, so an error at plan time",
         "strength": "none: unknown, so an error",
         "max_prompt_tokens": "max_sequence_length; a warning says how many tokens are dropped",
+        **EARLY_ABORT,
     }
 
-    class Weights(Strict):
+    class Weights(Held):
         """Which Mochi, and how it is held."""
 
-        model: str = Field(description="A directory in diffusers' layout (read offline), or a hub id.")
-        revision: str | None = Field(None, description="Of the hub id: a branch, tag or commit.")
-        dtype: Literal["auto", "bf16", "fp32"] = Field("auto", description="`auto`: bf16 on a GPU, fp32 on a CPU.")
-        offload: Literal["none", "model"] = Field("none", description="`model`: each part is on the GPU as it works.")
-        vae_tiling: bool = Field(False, description="Decode frames in spatial tiles: less memory, faint seams.")
         prompt_cache_entries: int = Field(16, ge=0, description="Prompts kept encoded, of 2 MiB each; 0 keeps none.")
 
-    class Params(Strict):
+    class Params(EarlyAbort, Negatives):
         """Sizes in px, at most 4096; ``frames`` 6k+1; ``fps`` in Hz."""
 
         width: int = Field(848, ge=16, le=4096)
@@ -77,7 +77,6 @@ class Mochi:
         fps: float | str = Field(30.0, description="The model is not told; it only times the clip. Trained at 30.")
         steps: int = Field(64, ge=1, le=200, description="2 or more.")
         guidance: float = Field(4.5, ge=1, le=30, description="1 is off.")
-        negative_prompt: str | None = Field(None, description="Has an effect only with guidance above 1.")
         max_prompt_tokens: int = Field(256, ge=16, le=256, description="That T5 reads.")
 
     @staticmethod
@@ -87,6 +86,7 @@ class Mochi:
         GRID.check_frames(params.frames)
         if params.steps == 1:
             raise InvalidInput("steps", "1 cannot be halved into the schedule's two parts; the least is 2")
+        check_early_abort(params)
 
     def load(self, weights: Weights, context: Context) -> None:
         """Load the weights. Raise Misconfigured naming the field of ``weights`` at fault, OutOfMemory."""
@@ -95,6 +95,7 @@ class Mochi:
         from deployments.nets import loading
         from deployments.nets.filming import Filmer
         from deployments.nets.t5_prompts import T5Prompts
+        from deployments.nets.warming import warm_up
 
         checkpoint = loading.Checkpoint.of(weights, context.device)
         family = loading.Family(name="Mochi", pipeline=MochiPipeline, transformer="MochiTransformer3DModel")
@@ -103,9 +104,11 @@ class Mochi:
             reason = "the scheduler has no invert_sigmas, so every noise level would be read as its opposite"
             raise Misconfigured("weights.model", reason)
         loading.place(self._pipeline, checkpoint)
-        self._filmer = Filmer("generate.mochi", self._pipeline, (self._pipeline,), context)
+        facts = loading.facts_of(self._pipeline, checkpoint)
+        self._filmer = Filmer("generate.mochi", self._pipeline, (self._pipeline,), context, facts)
         self._prompts = T5Prompts(self._pipeline, weights.prompt_cache_entries)
         self._weights, self._context, self._model = weights, context, checkpoint.name
+        warm_up(self, weights)
 
     def run(self, params: Params, *, prompt: str, seed: int) -> Clip:
         """Return ``params.frames`` frames of ``params.width`` x ``params.height`` px, without sound.
@@ -113,11 +116,14 @@ class Mochi:
         Raise InvalidInput naming the field that is not legal, OutOfMemory, StageFailed when a number is not finite, and
         Cancelled after the step that was going on.
         """
+        from deployments.nets.outlook import Look
+
         self.plan(params)
         recipe = self._recipe(params, seed)
         with self._filmer.turn(f"a clip of {recipe.shot.native}"):
             self._report(params, recipe)
-            frames = self._filmer.make(self._pipeline, self._call(params, recipe, prompt))
+            look = None if params.abort_from is None else Look(params.abort_from)
+            frames = self._filmer.make(self._pipeline, self._call(params, recipe, prompt), look)
             return recipe.shot.clip(frames, self._model)
 
     def _recipe(self, params: Params, seed: int) -> Recipe:
@@ -129,8 +135,7 @@ class Mochi:
     def _report(self, params: Params, recipe: Recipe) -> None:
         """Note what is in effect, and warn of what is not."""
         fps = recipe.shot.fps
-        if params.negative_prompt and not recipe.is_guided:
-            self._context.warn("negative_prompt has no effect at guidance 1")
+        warn_where_inert(params, recipe.is_guided, self._context.warn)
         if fps != _TRAINED_FPS:
             times = f"{float(fps / _TRAINED_FPS):.3g}x as fast"
             self._context.warn(f"Mochi is not told the rate: it moves as at 30 fps, so {float(fps):g} plays {times}")
@@ -145,7 +150,7 @@ class Mochi:
                 "scheduler": f"{type(self._pipeline.scheduler).__name__}, linear then quadratic",
                 "guidance": recipe.guidance,
                 "evaluations_per_step": 2 if recipe.is_guided else 1,
-                "negative_prompt": params.negative_prompt or "" if recipe.is_guided else None,
+                **facts_of(params, recipe.is_guided),
                 "max_prompt_tokens": params.max_prompt_tokens,
             },
         )
@@ -154,7 +159,7 @@ class Mochi:
         """Return what the pipeline is called with. Nothing of its that matters is left at its default."""
         texts = {"prompt": prompt}
         if recipe.is_guided:
-            texts["negative_prompt"] = params.negative_prompt or ""
+            texts["negative_prompt"] = params.avoided
         return {
             **recipe.shot.call(),
             **self._filmer.read(self._prompts, texts, params.max_prompt_tokens),

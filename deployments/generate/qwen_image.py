@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from deployments.nets.guidance import check_guidance, is_guided
+from deployments.nets.held import Held
+from deployments.nets.lora.policy import DEFAULT_BUDGET_BYTES, BudgetBytes, WayWanted
+from serve_app.core.adapter import Adapters
 from serve_app.core.errors import InvalidInput, Misconfigured
 from serve_app.core.media import Image
+from serve_app.core.source import HubFile, LocalPath, Sha256, Source, model_sources, named_file
 from serve_app.core.stage import Context, Strict
 
 if TYPE_CHECKING:
@@ -52,10 +56,11 @@ SIZES: Mapping[Aspect, tuple[int, int]] = {
 class QwenImage:
     """Generate with Qwen-Image through diffusers (`generate.qwen_image`). Same seed, same bytes on one machine.
 
-    Ports: ``prompt``; ``seed``, 0 to 2**63 - 1; ``image``, of any size, repainted by ``strength``. Returns uint8 RGB
-    ``(H, W, 3)`` of exactly the size asked for: made on the smallest multiple of 16 px that contains it, and cropped.
-    One picture is made at a time: a second call waits. Notes ``qwen_image``, the parameters in effect. Weights:
-    huggingface.co/Qwen/Qwen-Image-2512; Lightning's, huggingface.co/lightx2v/Qwen-Image-Lightning.
+    Ports: ``prompt``; ``seed``, 0 to 2**63 - 1; ``image``, of any size, repainted by ``strength``; ``adapters``,
+    applied to this picture alone. Returns uint8 RGB ``(H, W, 3)`` of exactly the size asked for: made on the smallest
+    multiple of 16 px that contains it, and cropped. One picture is made at a time: a second call waits. Notes
+    ``qwen_image``, the parameters in effect, and ``adapters``. Weights: huggingface.co/Qwen/Qwen-Image-2512;
+    Lightning's, huggingface.co/lightx2v/Qwen-Image-Lightning.
     """
 
     mapping: Mapping[str, str] = {
@@ -69,28 +74,39 @@ class QwenImage:
         "seed": "generator",
         "image": "image of QwenImageImg2ImgPipeline; covered and cropped, never stretched",
         "strength": "strength of QwenImageImg2ImgPipeline; refused without an image",
+        "adapters": "no argument: layers of the transformer, changed for the run and then back to the bit",
         "max_prompt_tokens": "max_sequence_length; a warning says how many tokens are dropped",
         "allow_fallback": "no argument: whether standard weights may stand in where Lightning could not be loaded",
     }
 
-    class Weights(Strict):
+    class Weights(Held):
         """Which Qwen-Image, and how it is held."""
 
-        model: str = Field(description="A directory in diffusers' layout (read offline), or a hub id.")
-        revision: str | None = Field(None, description="Of the hub id: a branch, tag or commit.")
         variant: Literal["standard", "lightning"] = Field("standard", description="`lightning`: 4 or 8 steps.")
         lightning: str | None = Field(
             None,
             description="Lightning's adapter: a file, `owner/name/file.safetensors` on the hub, or `merged` where "
             "``model`` holds it already.",
         )
+        lightning_revision: str | None = Field(None, description="Of the adapter on the hub: a branch, tag or commit.")
+        lightning_sha256: Sha256 | None = Field(None, description="Of the adapter: another file is refused.")
         lightning_steps: Literal[4, 8] = Field(4, description="Of the adapter: how many steps it was made for.")
         allow_fallback: bool = Field(
             False, description="Serve on without Lightning where its adapter is at fault; a request must allow it too."
         )
-        dtype: Literal["auto", "bf16", "fp32"] = Field("auto", description="`auto`: bf16 on a GPU, fp32 on a CPU.")
-        offload: Literal["none", "model"] = Field("none", description="`model`: each part is on the GPU as it works.")
-        vae_tiling: bool = Field(False, description="Decode in spatial tiles: less memory, faint seams.")
+        adapters: WayWanted = "unfused"
+        adapter_bytes: BudgetBytes = DEFAULT_BUDGET_BYTES
+
+        @property
+        def lightning_file(self) -> HubFile | LocalPath | None:
+            """Where Lightning's adapter is; None where there is none, or the weights hold it."""
+            if self.lightning in (None, _MERGED):
+                return None
+            return named_file(self.lightning or "", self.lightning_revision, self.lightning_sha256)
+
+        def sources(self) -> tuple[Source, ...]:
+            """Return the model, and Lightning's adapter."""
+            return (*model_sources(self), *((self.lightning_file,) if self.lightning_file else ()))
 
     class Params(Strict):
         """Sizes in px, at most 4096. What is left out is what the loaded variant was made for."""
@@ -122,7 +138,9 @@ class QwenImage:
         from diffusers import QwenImageImg2ImgPipeline, QwenImagePipeline
 
         from deployments.nets import loading
+        from deployments.nets.lora.rack import Rack
         from deployments.nets.painter import Painter
+        from deployments.nets.warming import warm_up
 
         if (weights.lightning is None) == (weights.variant == "lightning"):
             reason = "is needed for the variant lightning, and has no effect for standard"
@@ -139,16 +157,20 @@ class QwenImage:
         self._traits, self._adapted = STANDARD, 0
         self._fault: Misconfigured | None = None  # why Lightning could not be loaded, where standard stands in
         if weights.lightning is not None:
-            self._quicken(pipeline, weights.lightning)
+            _check_lightning(weights)
+            self._quicken(pipeline)
         self._painter = Painter("generate.qwen_image", pipeline, QwenImageImg2ImgPipeline, context)
         self._painter.settle(checkpoint)
+        self._rack = Rack.of("qwen-image", pipeline, weights, context)
         self._lock = threading.Lock()
+        warm_up(self, weights)
 
-    def _quicken(self, pipeline: Any, source: str) -> None:
+    def _quicken(self, pipeline: Any) -> None:
         from deployments.nets import lightning
 
         try:
-            self._adapted = 0 if source == _MERGED else lightning.merge(pipeline.transformer, source)
+            file = self._weights.lightning_file
+            self._adapted = lightning.merge(pipeline.transformer, file, self._weights.lightning_sha256) if file else 0
         except Misconfigured as error:
             if not self._weights.allow_fallback:
                 raise
@@ -157,12 +179,14 @@ class QwenImage:
         pipeline.scheduler = lightning.scheduler()
         self._traits = Traits("lightning", steps=self._weights.lightning_steps, guidance=1.0)
 
-    def run(self, params: Params, *, prompt: str, seed: int, image: Image | None = None) -> Image:
+    def run(
+        self, params: Params, *, prompt: str, seed: int, image: Image | None = None, adapters: Adapters | None = None
+    ) -> Image:
         """Return a picture of the size that ``params`` ask for.
 
-        Raise InvalidInput naming the field that would be ignored, Misconfigured (``weights.lightning``) where standard
-        stands in and ``params.allow_fallback`` is false, OutOfMemory, StageFailed when a number is not finite, and
-        Cancelled after the step that was going on.
+        Raise InvalidInput naming the field that would be ignored, BadAdapter, Misconfigured (``weights.lightning``)
+        where standard stands in and ``params.allow_fallback`` is false, OutOfMemory, StageFailed when a number is not
+        finite, and Cancelled after the step that was going on.
         """
         self.plan(params)
         if self._fault is not None and not params.allow_fallback:
@@ -170,7 +194,7 @@ class QwenImage:
                 self._fault.where, self._fault.reason
             )  # anew: one that is kept would grow by each trace
         job, call = self._job(params, seed, image), self._call(params, prompt)
-        with self._lock:
+        with self._lock, self._rack.wear(adapters):
             self._report(params, job, call)
             return self._painter.paint(job, call)
 
@@ -180,6 +204,8 @@ class QwenImage:
         steps = params.steps
         if steps is None or (self._fault is not None and steps <= _FEW):
             steps = self._traits.steps
+        if steps == 1 and self._painter.from_text.scheduler.config.shift_terminal:
+            raise InvalidInput("steps", "1 cannot both begin at full noise and end at the last level; the least is 2")
         return job_of(_size_of(params), steps, seed, image, params.strength)
 
     def _call(self, params: Params, prompt: str) -> dict[str, Any]:
@@ -235,3 +261,11 @@ def _size_of(params: QwenImage.Params) -> tuple[int, int]:
         return SIZES[params.aspect_ratio]
     width, height = SIZES["1:1"]
     return params.width or width, params.height or height
+
+
+def _check_lightning(weights: QwenImage.Weights) -> None:
+    """Raise Misconfigured for a revision or a digest that would be ignored."""
+    if weights.lightning_revision is not None and not isinstance(weights.lightning_file, HubFile):
+        raise Misconfigured("weights.lightning_revision", "only a file of the hub has one")
+    if weights.lightning_sha256 is not None and weights.lightning_file is None:
+        raise Misconfigured("weights.lightning_sha256", "there is no file to hold it against")

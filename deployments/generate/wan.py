@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from deployments.nets.early_abort import EARLY_ABORT, EarlyAbort, check_early_abort
+from deployments.nets.held import Held
+from deployments.nets.lora.policy import DEFAULT_BUDGET_BYTES, BudgetBytes, WayWanted
+from deployments.nets.negatives import MAPPING, Negatives, facts_of, warn_where_inert
 from deployments.nets.wan_sampling import (
     TRAITS,
     Guidance,
@@ -18,12 +22,16 @@ from deployments.nets.wan_sampling import (
     shift_of,
     speed_note,
 )
+from serve_app.core.adapter import Adapters
 from serve_app.core.media import Clip, Grid, Image, VideoShape, exact_fps
-from serve_app.core.stage import Context, Strict
+from serve_app.core.stage import Context
 
 if TYPE_CHECKING:
     from deployments.nets.filming import Shot
+    from deployments.nets.lora.outfit import Outfit
+    from deployments.nets.outlook import Look
 
+_EXPERTS = ("transformer", "transformer_2")
 _COUNTS = Grid(spatial=16, temporal=4)
 
 
@@ -42,11 +50,11 @@ class Recipe:
 class Wan:
     """Generate with Wan 2.2 through diffusers (`generate.wan`). The same seed gives the same bytes on one machine.
 
-    Ports: ``prompt``; ``seed``, 0 to 2**63 - 1; ``image``, of any size, shown as the first frame: required by
-    i2v-a14b, refused by t2v-a14b. Returns ``frames`` uint8 ``(T, H, W, 3)`` of exactly the size asked for: made on the
-    smallest multiple of 16 px (32 px for ti2v-5b) that contains it, and cropped. No sound. One clip is made at a time:
-    a second call waits. Notes ``wan``, the parameters in effect. Weights: huggingface.co/Wan-AI, those in diffusers'
-    layout.
+    Ports: ``prompt``; ``seed``, 0 to 2**63 - 1; ``image``, of any size, shown as the first frame: required by i2v-a14b,
+    refused by t2v-a14b; ``adapters``, for one expert or both, applied to this clip alone. Returns ``frames`` uint8
+    ``(T, H, W, 3)`` of exactly the size asked for: made on the smallest multiple of 16 px (32 px for ti2v-5b) that
+    contains it, and cropped. No sound. One clip is made at a time: a second call waits. Notes ``wan``, the parameters
+    in effect, and ``adapters``. Weights: huggingface.co/Wan-AI, those in diffusers' layout.
     """
 
     mapping: Mapping[str, str] = {
@@ -55,30 +63,31 @@ class Wan:
         "guidance_low": "guidance_scale_2, of the low-noise expert; refused at guidance 1 and for ti2v-5b",
         "flow_shift": "flow_shift of the scheduler, whose published value is 3 for every size",
         "negative_prompt": "negative_prompt; a warning at guidance 1, where it has no effect",
+        "negatives": MAPPING,
         "width": "width; made on a multiple of 16 (ti2v-5b: 32) and cropped",
         "height": "height; made on a multiple of 16 (ti2v-5b: 32) and cropped",
         "frames": "num_frames, 4k+1; others are refused, where diffusers rounds them down or up",
         "fps": "none: it times the clip alone; a warning where it is not the rate of the training clips",
         "seed": "generator",
         "image": "image of WanImageToVideoPipeline; covered and cropped, never stretched; refused by t2v-a14b",
+        "adapters": "no argument: layers of one expert or both, changed for the run and then back to the bit",
         "strength": "none: unknown, so an error",
         "max_prompt_tokens": "max_sequence_length; a warning says how many tokens are dropped",
+        **EARLY_ABORT,
     }
 
-    class Weights(Strict):
+    class Weights(Held):
         """Which Wan 2.2, and how it is held."""
 
-        model: str = Field(description="A directory in diffusers' layout (read offline), or a hub id.")
-        revision: str | None = Field(None, description="Of the hub id: a branch, tag or commit.")
         variant: Variant = Field("t2v-a14b", description="Checked against the weights, which it decides how to sample.")
         dtype: Literal["auto", "bf16", "fp32"] = Field(
             "auto", description="`auto`: bf16 on a GPU, fp32 on a CPU. The autoencoder is always in fp32."
         )
-        offload: Literal["none", "model"] = Field("none", description="`model`: each part is on the GPU as it works.")
-        vae_tiling: bool = Field(False, description="Decode frames in spatial tiles: less memory, faint seams.")
         prompt_cache_entries: int = Field(16, ge=0, description="Prompts kept encoded, of 4 MiB each; 0 keeps none.")
+        adapters: WayWanted = "unfused"
+        adapter_bytes: BudgetBytes = DEFAULT_BUDGET_BYTES
 
-    class Params(Strict):
+    class Params(EarlyAbort, Negatives):
         """Sizes in px, at most 4096; ``frames`` 4k+1; ``fps`` in Hz. What is left out is what the variant is made for.
 
         t2v-a14b: 40 steps, guidance 4 and 3, shift 12, 16 fps. i2v-a14b: 40 steps, guidance 3.5, shift 5 (3 up to
@@ -95,7 +104,6 @@ class Wan:
             None, ge=1, le=30, description="Of the low-noise expert; left out, the authors' or guidance, if less."
         )
         flow_shift: float | None = Field(None, gt=0, le=100, description="Above 1 spends more steps on high noise.")
-        negative_prompt: str | None = Field(None, description="Has an effect only with guidance above 1.")
         max_prompt_tokens: int = Field(512, ge=16, le=512, description="That UMT5 reads.")
 
     @staticmethod
@@ -105,32 +113,33 @@ class Wan:
             exact_fps(params.fps)
         _COUNTS.check_frames(params.frames)
         check_guidance(params.guidance, params.guidance_low)
+        check_early_abort(params)
 
     def load(self, weights: Weights, context: Context) -> None:
         """Load the weights. Raise Misconfigured naming the field of ``weights`` at fault, OutOfMemory."""
-        from deployments.nets import wan
+        from deployments.nets import loading, wan
         from deployments.nets.filming import Filmer
-        from deployments.nets.loading import resolve_dtype
+        from deployments.nets.lora.rack import Rack
+        from deployments.nets.warming import warm_up
 
-        checkpoint = wan.Checkpoint(
-            model=weights.model,
-            revision=weights.revision,
-            variant=weights.variant,
-            dtype=resolve_dtype(weights.dtype, context.device),
-            device=context.device,
-            is_offloaded=weights.offload == "model",
-            is_tiled=weights.vae_tiling,
-        )
+        checkpoint = wan.Checkpoint(**vars(loading.Checkpoint.of(weights, context.device)), variant=weights.variant)
         self._pipelines = wan.load(checkpoint)
-        self._filmer = Filmer("generate.wan", self._pipelines.encoder, self._pipelines.makers, context)
+        facts = loading.facts_of(self._pipelines.encoder, checkpoint)
+        self._filmer = Filmer("generate.wan", self._pipelines.encoder, self._pipelines.makers, context, facts)
+        self._rack = Rack.of("wan", self._pipelines.encoder, weights, context)
         self._prompts = wan.prompts_of(self._pipelines, weights.prompt_cache_entries)
         self._weights, self._context, self._model = weights, context, checkpoint.name
+        traits = TRAITS[weights.variant]
+        ways = {False: traits.takes_text_alone, True: traits.takes_image}
+        warm_up(self, weights, images=tuple(has_image for has_image, is_taken in ways.items() if is_taken))
 
-    def run(self, params: Params, *, prompt: str, seed: int, image: Image | None = None) -> Clip:
+    def run(
+        self, params: Params, *, prompt: str, seed: int, image: Image | None = None, adapters: Adapters | None = None
+    ) -> Clip:
         """Return ``params.frames`` frames of ``params.width`` x ``params.height`` px, without sound.
 
-        Raise InvalidInput naming the field that is not legal or would be ignored, OutOfMemory, StageFailed when a
-        number is not finite, and Cancelled after the step or the frame that was going on.
+        Raise InvalidInput naming the field that is not legal or would be ignored, BadAdapter, OutOfMemory, StageFailed
+        when a number is not finite, and Cancelled after the step or the frame that was going on.
         """
         from deployments.nets.wan import check_start
 
@@ -139,17 +148,18 @@ class Wan:
         recipe = self._recipe(params, seed)
         if image is not None:
             check_start(recipe.scheduler, recipe.steps)
-        with self._filmer.turn(f"a clip of {recipe.shot.native}"):
+        with self._filmer.turn(f"a clip of {recipe.shot.native}"), self._rack.wear(adapters) as outfit:
             self._report(params, recipe, image is not None)
+            self._tell_idle(recipe, outfit)
             texts = {"prompt": prompt}
             if not recipe.guidance.is_off:
-                texts["negative_prompt"] = params.negative_prompt or ""
+                texts["negative_prompt"] = params.avoided
             call = self._call(params, recipe, texts)
             if image is not None:
                 call["image"] = recipe.shot.start(image)
             maker = self._pipelines.from_text if image is None else self._pipelines.from_image
             maker.scheduler = recipe.scheduler
-            return recipe.shot.clip(self._filmer.make(maker, call), self._model)
+            return recipe.shot.clip(self._filmer.make(maker, call, self._look(params, image is not None)), self._model)
 
     def _recipe(self, params: Params, seed: int) -> Recipe:
         from deployments.nets.filming import Shot
@@ -165,21 +175,36 @@ class Wan:
         guidance = guidance_of(variant, params.guidance, params.guidance_low)
         return Recipe(shot, steps, steps_of(self._pipelines, scheduler, steps), guidance, scheduler)
 
+    def _look(self, params: Params, has_image: bool) -> Look | None:
+        """Return how to look for a hopeless attempt; None: not at all. ti2v-5b makes all but the first frame."""
+        from deployments.nets.outlook import Look
+
+        if params.abort_from is None:
+            return None
+        if not has_image:
+            return Look(params.abort_from)
+        return Look(params.abort_from, first=1 if self._weights.variant == "ti2v-5b" else 0, condition="condition")
+
     def _report(self, params: Params, recipe: Recipe, has_image: bool) -> None:
         """Note what is in effect, and warn of what is not."""
         warn, variant = self._context.warn, self._weights.variant
-        if recipe.guidance.is_off and params.negative_prompt:
-            warn("negative_prompt has no effect at guidance 1")
+        warn_where_inert(params, not recipe.guidance.is_off, warn)
         if params.guidance_low is not None and recipe.by_expert[1] == 0:
             warn(f"guidance_low has no effect: all {recipe.steps} steps are the high-noise expert's")
         if note := speed_note(variant, recipe.shot.fps):
             warn(note)
         read = {
             "has_image": has_image,
-            "negative_prompt": None if recipe.guidance.is_off else params.negative_prompt or "",
+            **facts_of(params, not recipe.guidance.is_off),
             "max_prompt_tokens": params.max_prompt_tokens,
         }
         self._context.note("wan", {**self._facts(recipe), **read})
+
+    def _tell_idle(self, recipe: Recipe, outfit: Outfit) -> None:
+        """Warn of adapters for an expert that makes none of the steps."""
+        at_work = [part for part, steps in zip(_EXPERTS, recipe.by_expert, strict=True) if steps]
+        for name in outfit.idle_without(at_work):
+            self._context.warn(f"{name} has no effect: its expert makes none of the {recipe.steps} steps")
 
     def _facts(self, recipe: Recipe) -> dict[str, Any]:
         shot, guidance = recipe.shot, recipe.guidance

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from deployments.nets.guidance import check_guidance, is_guided
+from deployments.nets.held import Held
+from deployments.nets.lora.policy import DEFAULT_BUDGET_BYTES, BudgetBytes, WayWanted
+from serve_app.core.adapter import Adapters
 from serve_app.core.errors import Misconfigured
 from serve_app.core.media import Image
 from serve_app.core.stage import Context, Strict
@@ -28,10 +31,10 @@ _PADDING = ("x_pad_token", "cap_pad_token")
 class ZImage:
     """Generate with Z-Image Turbo through diffusers (`generate.z_image`). Same seed, same bytes on one machine.
 
-    Ports: ``prompt``; ``seed``, 0 to 2**63 - 1; ``image``, of any size, repainted by ``strength``. Returns uint8 RGB
-    ``(H, W, 3)`` of exactly the size asked for: made on the smallest multiple of 16 px that contains it, and cropped.
-    One picture is made at a time: a second call waits. Notes ``z_image``, the parameters in effect. Weights:
-    huggingface.co/Tongyi-MAI/Z-Image-Turbo.
+    Ports: ``prompt``; ``seed``, 0 to 2**63 - 1; ``image``, of any size, repainted by ``strength``; ``adapters``,
+    applied to this picture alone. Returns uint8 RGB ``(H, W, 3)`` of exactly the size asked for: made on the smallest
+    multiple of 16 px that contains it, and cropped. One picture is made at a time: a second call waits. Notes
+    ``z_image``, the parameters in effect, and ``adapters``. Weights: huggingface.co/Tongyi-MAI/Z-Image-Turbo.
     """
 
     mapping: Mapping[str, str] = {
@@ -44,17 +47,15 @@ class ZImage:
         "seed": "generator",
         "image": "image of ZImageImg2ImgPipeline; covered and cropped, never stretched",
         "strength": "strength of ZImageImg2ImgPipeline; refused without an image",
+        "adapters": "no argument: layers of the transformer, changed for the run and then back to the bit",
         "max_prompt_tokens": "max_sequence_length; a warning says how many tokens are dropped",
     }
 
-    class Weights(Strict):
+    class Weights(Held):
         """Which Z-Image, and how it is held."""
 
-        model: str = Field(description="A directory in diffusers' layout (read offline), or a hub id.")
-        revision: str | None = Field(None, description="Of the hub id: a branch, tag or commit.")
-        dtype: Literal["auto", "bf16", "fp32"] = Field("auto", description="`auto`: bf16 on a GPU, fp32 on a CPU.")
-        offload: Literal["none", "model"] = Field("none", description="`model`: each part is on the GPU as it works.")
-        vae_tiling: bool = Field(False, description="Decode in spatial tiles: less memory, faint seams.")
+        adapters: WayWanted = "unfused"
+        adapter_bytes: BudgetBytes = DEFAULT_BUDGET_BYTES
 
     class Params(Strict):
         """Sizes in px, at most 4096."""
@@ -82,7 +83,9 @@ class ZImage:
         from diffusers import ZImageImg2ImgPipeline, ZImagePipeline
 
         from deployments.nets import loading
+        from deployments.nets.lora.rack import Rack
         from deployments.nets.painter import Painter
+        from deployments.nets.warming import warm_up
 
         checkpoint = loading.Checkpoint.of(weights, context.device)
         family = loading.Family(name="Z-Image", pipeline=ZImagePipeline, transformer="ZImageTransformer2DModel")
@@ -90,18 +93,22 @@ class ZImage:
         _check_padding(pipeline.transformer)
         self._painter = Painter("generate.z_image", pipeline, ZImageImg2ImgPipeline, context)
         self._painter.settle(checkpoint)
+        self._rack = Rack.of("z-image", pipeline, weights, context)
         self._context, self._model = context, checkpoint.name
         self._lock = threading.Lock()
+        warm_up(self, weights)
 
-    def run(self, params: Params, *, prompt: str, seed: int, image: Image | None = None) -> Image:
+    def run(
+        self, params: Params, *, prompt: str, seed: int, image: Image | None = None, adapters: Adapters | None = None
+    ) -> Image:
         """Return a picture of ``params.width`` x ``params.height`` px.
 
-        Raise InvalidInput naming the field that would be ignored, OutOfMemory, StageFailed when a number is not finite,
-        and Cancelled after the step that was going on.
+        Raise InvalidInput naming the field that would be ignored, BadAdapter, OutOfMemory, StageFailed when a number is
+        not finite, and Cancelled after the step that was going on.
         """
         self.plan(params)
         job, call = self._job(params, seed, image), self._call(params, prompt)
-        with self._lock:
+        with self._lock, self._rack.wear(adapters):
             self._report(params, job, call)
             return self._painter.paint(job, call)
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
 from serve_app.core.errors import InvalidInput
-from serve_app.core.media import Clip, Image, Pixels, exact_fps
+from serve_app.core.media import Clip, Image, Pixels, VideoShape, exact_fps
 from serve_app.core.resize import cover_resize
 from serve_app.core.score import Checkpoint, Finding, Score, Verdict
 from serve_app.core.stage import Context, Strict
+from serve_app.core.streaming import Chunk
 
 Levels = npt.NDArray[np.float64]
 
@@ -24,8 +27,24 @@ _REPORT_EVERY = 16
 
 
 @dataclass(frozen=True)
+class Glance:
+    """What one chunk shows, and the shape and rate of its whole clip.
+
+    One number per frame (``luma``, ``contrast``) or per step between two frames (``steps``, the one into the chunk
+    included), in 8-bit levels; ``differences`` from the photo at those checkpoints that lie in the chunk.
+    """
+
+    luma: Levels
+    contrast: Levels
+    steps: Levels
+    differences: dict[int, float]
+    shape: VideoShape
+    fps: Fraction
+
+
+@dataclass(frozen=True)
 class _Frames:
-    """One number per frame (``luma``, ``contrast``) or per step between two frames (``steps``), in 8-bit levels."""
+    """The numbers of all chunks together."""
 
     luma: Levels
     contrast: Levels
@@ -47,6 +66,8 @@ class Fidelity:
     """
 
     is_cpu_only = True
+
+    wants_before = True
 
     class Weights(Strict):
         """None are needed."""
@@ -90,17 +111,29 @@ class Fidelity:
 
     def run(self, params: Params, *, clip: Clip, image: Image | None = None) -> Score:
         """Return the score of ``clip``; without ``image`` (text to video) there is no ``fidelity`` finding."""
+        return self.gather(params, clip=[self.part(params, clip=Chunk.whole(clip), image=image)], image=image)
+
+    def part(self, params: Params, *, clip: Chunk, image: Image | None = None) -> Glance:
+        """Look at every frame of one chunk."""
+        shape = VideoShape(clip.of, clip.clip.shape.height, clip.clip.shape.width)
+        differences = {} if image is None or not clip.clip.frames.size else _differences(params, clip, image)
+        return Glance(*self._look(clip), differences, shape, clip.clip.fps)
+
+    def gather(self, params: Params, *, clip: Sequence[Glance], image: Image | None = None) -> Score:
+        """Return the score of the clip whose chunks were looked at."""
         self.plan(params)
-        findings = [_integrity(params, clip)]
-        if clip.frames.size == 0:
+        shape = clip[0].shape
+        findings = [_integrity(params, shape, clip[0].fps)]
+        if not shape.frames * shape.height * shape.width:
             return Score("fidelity", 0.0, _LABELS[Verdict.REJECT], tuple(findings))
-        seen = self._look(clip)
+        luma, contrast, steps = zip(*((part.luma, part.contrast, part.steps) for part in clip), strict=True)
+        seen = _Frames(np.concatenate(luma), np.concatenate(contrast), np.concatenate(steps))
         findings += [_black(params, seen), _blank(params, seen), *([_frozen(params, seen)] if seen.steps.size else [])]
         checkpoints: tuple[Checkpoint, ...] = ()
         if image is None:
             self._context.warn("no image was given, so fidelity was not measured")
         else:
-            checkpoints = _checkpoints(params, clip, image)
+            checkpoints = _checkpoints(params, {at: value for part in clip for at, value in part.differences.items()})
             findings.append(_fidelity(params, checkpoints))
         verdict = max(finding.verdict for finding in findings)
         measures = _measures(seen, checkpoints)
@@ -108,40 +141,46 @@ class Fidelity:
         label = "OK" if image is None and verdict is Verdict.PASS else _LABELS[verdict]
         return Score("fidelity", points, label, tuple(findings), checkpoints, measures)
 
-    def _look(self, clip: Clip) -> _Frames:
-        """Measure every frame once. Two grey frames are held at a time, a small part of any clip."""
+    def _look(self, chunk: Chunk) -> tuple[Levels, Levels, Levels]:
+        """Return (luma, contrast, steps). Two grey frames are held at a time, a small part of any clip."""
         import cv2
 
         luma, contrast, steps = [], [], []
-        before: Pixels | None = None
-        for index, frame in enumerate(clip.frames):
-            grey = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY)
+        frames = chunk.clip.frames if chunk.clip.frames.size else chunk.clip.frames[:0]
+        before = None if chunk.before is None else _grey(chunk.before)
+        for index, frame in enumerate(frames):
+            grey = _grey(frame)
             mean, deviation = cv2.meanStdDev(grey)
             luma.append(float(mean[0, 0]))
             contrast.append(float(deviation[0, 0]))
             if before is not None:
                 steps.append(cv2.norm(grey, before, cv2.NORM_L1) / grey.size)
             before = grey
-            if (index + 1) % _REPORT_EVERY == 0 or index + 1 == len(clip.frames):
-                self._context.progress(index + 1, len(clip.frames))
-        return _Frames(np.array(luma), np.array(contrast), np.array(steps))
+            if (index + 1) % _REPORT_EVERY == 0 or index + 1 == len(frames):
+                self._context.progress(index + 1, len(frames))
+        return np.array(luma), np.array(contrast), np.array(steps)
 
 
-def _integrity(params: Fidelity.Params, clip: Clip) -> Finding:
-    shape = clip.shape
+def _grey(frame: Pixels) -> Pixels:
+    import cv2
+
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY), np.uint8)
+
+
+def _integrity(params: Fidelity.Params, shape: VideoShape, fps: Fraction) -> Finding:
     wrong = []
     for name, asked, got in (
         ("frames", params.frames, shape.frames),
         ("width", params.width, shape.width),
         ("height", params.height, shape.height),
-        ("fps", None if params.fps is None else exact_fps(params.fps), clip.fps),
+        ("fps", None if params.fps is None else exact_fps(params.fps), fps),
     ):
         if asked is not None and asked != got:
             wrong.append(f"{name} is {got}, not {asked}")
     if shape.frames < 2:
         wrong.append(f"{shape.frames} frames make no clip")
     verdict = Verdict.REJECT if wrong else Verdict.PASS
-    reason = "; ".join(wrong) or f"{shape} at {float(clip.fps):.5g} fps is whole, and what was asked for"
+    reason = "; ".join(wrong) or f"{shape} at {float(fps):.5g} fps is whole, and what was asked for"
     return Finding("integrity", verdict, float(len(wrong)), "faults", reason, fail_at=1.0)
 
 
@@ -181,18 +220,25 @@ def _frozen(params: Fidelity.Params, seen: _Frames) -> Finding:
     return Finding("frozen", verdict, share, "share", reason, first, params.frozen_warn, params.frozen_fail)
 
 
-def _checkpoints(params: Fidelity.Params, clip: Clip, image: Image) -> tuple[Checkpoint, ...]:
-    """Measure the difference at frames 0, n/4, n/2, ... n-1 (97 frames: 0, 24, 48, 72, 96)."""
+def _differences(params: Fidelity.Params, chunk: Chunk, image: Image) -> dict[int, float]:
+    """Measure the difference at those of frames 0, n/4, n/2, ... n-1 (97 frames: 0, 24, 48, 72, 96) that are here."""
     import cv2
 
-    count, height, width = clip.shape.frames, clip.shape.height, clip.shape.width
-    photo = cover_resize(image.pixels, height, width)
+    count, height, width = chunk.of, chunk.clip.shape.height, chunk.clip.shape.width
     places = dict.fromkeys(min(count - 1, count * i // (params.checkpoints - 1)) for i in range(params.checkpoints))
+    here = {place: place - chunk.first for place in places if 0 <= place - chunk.first < chunk.clip.shape.frames}
+    if not here:
+        return {}
+    photo = cover_resize(image.pixels, height, width)
+    frames = {place: np.ascontiguousarray(chunk.clip.frames[index]) for place, index in here.items()}
+    return {place: cv2.norm(frame, photo, cv2.NORM_L1) / photo.size for place, frame in frames.items()}
+
+
+def _checkpoints(params: Fidelity.Params, differences: dict[int, float]) -> tuple[Checkpoint, ...]:
     found = []
-    for index in places:
-        difference = cv2.norm(np.ascontiguousarray(clip.frames[index]), photo, cv2.NORM_L1) / photo.size
-        label = "OK" if difference < params.ok_below else "WARN" if difference < params.warn_below else "FAIL"
-        found.append(Checkpoint(index, difference, "levels", label))
+    for frame, value in differences.items():
+        label = "OK" if value < params.ok_below else "WARN" if value < params.warn_below else "FAIL"
+        found.append(Checkpoint(frame, value, "levels", label))
     return tuple(found)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 FaceBox = tuple[float, float, float, float]
 
@@ -16,5 +16,9 @@ def _checked(box: FaceBox) -> FaceBox:
     return box
 
 
-CheckedBox = Annotated[FaceBox, AfterValidator(_checked)]
-"""(x, y, width, height) in shares of the frame; pydantic refuses a box that leaves it."""
+def _parsed(box: object) -> object:
+    return box.split(",") if isinstance(box, str) else box
+
+
+CheckedBox = Annotated[FaceBox, BeforeValidator(_parsed), AfterValidator(_checked)]
+"""(x, y, width, height) in shares of the frame, or "x,y,width,height"; pydantic refuses a box that leaves it."""

@@ -14,12 +14,17 @@ NOTHING = frozenset({"integrity", "black", "blank"})
 _TIERS = ((85.0, "EXCELLENT"), (70.0, "GOOD"), (0.0, "ACCEPTABLE"))
 
 
+Trace = tuple[tuple[int, ...], tuple[float, ...]]
+"""Frames, and what was measured at each."""
+
+
 @dataclass(frozen=True)
 class Reading:
-    """One measured number, and the frame where it was worst (None: of the whole)."""
+    """One measured number, the frame where it was worst (None: of the whole), and the ``trace`` that it came from."""
 
     value: float
     frame: int | None = None
+    trace: Trace | None = None
 
 
 @dataclass(frozen=True)
@@ -70,13 +75,15 @@ def worst_of_each(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(kept.values())
 
 
-def excused(found: Finding) -> Finding:
-    """Return a finding one step milder, because the input picture has the same flaw: no other seed would mend it."""
-    if found.verdict not in (Verdict.WARN, Verdict.FAIL):
+def excused(found: Finding, even_rejected: bool = False) -> Finding:
+    """Return a finding one step milder, because the input picture has the same flaw: no other seed would mend it.
+
+    ``even_rejected``: a REJECT becomes a WARN; else it stays one.
+    """
+    if found.verdict is Verdict.PASS or (found.verdict is Verdict.REJECT and not even_rejected):
         return found
-    return replace(
-        found, verdict=Verdict(found.verdict - 1), reason=f"{found.reason}; so does the picture it was made from"
-    )
+    milder = Verdict.WARN if found.verdict is Verdict.REJECT else Verdict(found.verdict - 1)
+    return replace(found, verdict=milder, reason=f"{found.reason}; so does the picture it was made from")
 
 
 def capped(points: float, findings: Iterable[Finding]) -> float:

@@ -107,6 +107,20 @@ class ClipLimits(StillLimits):
     """RMS change per frame of the velocity that no camera explains, px per frame squared at 640x360."""
     wobble_fail: float | None = Field(1.0, ge=0)
     """RMS change per frame of that velocity, px per frame squared."""
+    face_warn: float | None = Field(0.45, ge=-1, le=1)
+    """Cosine of SFace's features of a late face and the picture's, below. Only with a face recogniser."""
+    face_fail: float | None = Field(0.363, ge=-1, le=1)
+    """The same; OpenCV's published value, from which on two faces are one person's."""
+    faces_lost_warn: float | None = Field(0.5, ge=0, le=1)
+    """Share of the late checkpoints without the face that the picture shows. Only with a face recogniser."""
+    flicker_gain_warn: float | None = Field(1.6, ge=0)
+    """How many times the draft's the error of following the luma is. Only with a draft."""
+    flicker_gain_fail: float | None = Field(1.75, ge=0)
+    """The same."""
+    shimmer_gain_warn: float | None = Field(1.6, ge=0)
+    """How many times the draft's the error of following the fine detail is. Only with a draft."""
+    shimmer_gain_fail: float | None = Field(1.75, ge=0)
+    """The same."""
 
 
 def limit_of(limits: StillLimits, name: str, is_floor: bool = False) -> Limit:
@@ -116,7 +130,7 @@ def limit_of(limits: StillLimits, name: str, is_floor: bool = False) -> Limit:
     return Limit(found[0], found[1], found[2], is_floor)
 
 
-FLOORS = frozenset({"blur", "dark", "motion", "tones"})
+FLOORS = frozenset({"blur", "dark", "face", "face_blur", "motion", "tones"})
 """Limits that are passed by falling below them."""
 
 

@@ -19,6 +19,8 @@ from deployments.metrics.scale import Grey, Plane
 from deployments.metrics.still import noise_sigma
 from deployments.metrics.warp import compare, photo_of
 
+RECIPE = 1
+"""Which way of making nulls this file describes: raise it with any change that changes their numbers."""
 FRAMES, FPS = 13, 24.0
 MOTIONS = ("pan", "zoom", "nod", "expression", "light", "grain", "jpeg", "all")
 MEASURES = ("wobble", "bent", "changed", "torn", "detail")

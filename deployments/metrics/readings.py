@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deployments.metrics.findings import Reading
-from deployments.metrics.looks import Looks
-from deployments.metrics.motion import flicker, jump, repeats, steps_of
+from deployments.metrics.findings import Reading, Trace
+from deployments.metrics.looks import Curve, Looks
+from deployments.metrics.motion import flicker, jump, repeats, steps_of, tremor
 from deployments.metrics.passage import passage_of
 from deployments.metrics.region import Region
 from deployments.metrics.scale import Grey
@@ -36,9 +36,9 @@ def frame_readings(looks: Looks) -> Readings:
     dark, blank = int(looks.luma.argmin()), int(looks.contrast.argmin())
     soft = float(np.percentile(looks.log1c, 10))
     return {
-        "luma_min": Reading(float(looks.luma[dark]), dark),
-        "contrast_min": Reading(float(looks.contrast[blank]), blank),
-        "blur": Reading(soft, int(np.abs(looks.log1c - soft).argmin())),
+        "luma_min": Reading(float(looks.luma[dark]), dark, trace(looks.luma)),
+        "contrast_min": Reading(float(looks.contrast[blank]), blank, trace(looks.contrast)),
+        "blur": Reading(soft, int(np.abs(looks.log1c - soft).argmin()), trace(looks.log1c)),
         "noise": Reading(looks.noise),
         "dark": Reading(float(np.median(looks.luma)), dark),
         "bright": Reading(float(np.median(looks.luma)), int(looks.luma.argmax())),
@@ -57,8 +57,8 @@ def step_readings(looks: Looks, duplicate_below: float) -> Readings:
     leap, leapt = jump(steps)
     return {
         "frozen": Reading(float(same.mean()), int(same.argmax()) + 1 if same.any() else None),
-        "motion": Reading(float(steps.change.mean())),
-        "flicker": Reading(level, shaken),
+        "motion": Reading(float(steps.change.mean()), None, trace(steps.change, 1)),
+        "flicker": Reading(level, shaken, trace(tremor(steps.luma), 1)),
         "flicker_local": Reading(local, shaken),
         "jump": Reading(leap, leapt),
     }
@@ -68,8 +68,8 @@ def passage_readings(looks: Looks, region: Region, fps: float) -> Readings:
     """Return what following the pixels from frame to frame shows."""
     passage = passage_of(looks.greys, region.size_px, fps)
     return {
-        "stutter": Reading(*passage.stutter),
-        "cut": Reading(*passage.cut),
+        "stutter": Reading(*passage.stutter, trace(passage.jerk, 1)),
+        "cut": Reading(*passage.cut, trace(passage.breaks - float(np.median(passage.breaks)), 1)),
         "wobble": Reading(passage.wobble),
     }
 
@@ -104,7 +104,12 @@ def onset(looks: Looks, reference: Reference, region: Region, level: float) -> i
 
 def _late(values: tuple[float, ...], places: list[int]) -> Reading:
     """Return the median of the last three, and where the largest of all is."""
-    return Reading(float(np.median(values[-_LATE:])), places[int(np.argmax(values))])
+    return Reading(float(np.median(values[-_LATE:])), places[int(np.argmax(values))], (tuple(places), values))
+
+
+def trace(values: Curve, first: int = 0) -> Trace:
+    """Return a curve as a trace; its first value is of the frame ``first``."""
+    return tuple(range(first, first + len(values))), tuple(float(value) for value in values)
 
 
 def _alike(first: Grey, second: Grey) -> float:

@@ -48,6 +48,13 @@ FRAME_RULES = (
         "the picture is soft: its fine detail measures {value:.3g}",
         "fine detail measures {value:.3g}",
     ),
+    Rule(
+        "blur",
+        "face_blur",
+        "levels^2",
+        "the face is soft: its sharpness measures {value:.3g}",
+        "the face's sharpness measures {value:.3g}",
+    ),
     Rule("noise", "noise", "levels", "grain of {value:.1f} levels covers the picture", "grain is {value:.1f} levels"),
     Rule(
         "blocks",
@@ -103,6 +110,20 @@ MOTION_RULES = (
         "the light of every part changes evenly, within {value:.2f} levels",
     ),
     Rule(
+        "flicker",
+        "flicker_gain",
+        "ratio",
+        "finishing makes the light flicker {value:.2f} times as much as in the draft, most at frame {frame}",
+        "finishing adds no flicker: {value:.2f} times the draft's",
+    ),
+    Rule(
+        "flicker",
+        "shimmer_gain",
+        "ratio",
+        "finishing makes fine detail shimmer {value:.2f} times as much as in the draft, most at frame {frame}",
+        "finishing adds no shimmer: {value:.2f} times the draft's",
+    ),
+    Rule(
         "identity",
         "lost",
         "share",
@@ -122,6 +143,20 @@ MOTION_RULES = (
         "1-ZNCC",
         "somebody or something else is shown from frame {frame} on: {value:.2f} of the match with the picture is gone",
         "the picture is recognised to the end, within {value:.3f}",
+    ),
+    Rule(
+        "identity",
+        "face",
+        "cosine",
+        "the face may be somebody else's from frame {frame} on: its cosine with the picture's is {value:.2f}",
+        "the face is the picture's, with a cosine of {value:.2f}",
+    ),
+    Rule(
+        "identity",
+        "faces_lost",
+        "share",
+        "the picture's face is not to be found at a share of {value:.2f} of the late checkpoints, nor at frame {frame}",
+        "the picture's face is found late in the clip, but for a share of {value:.2f}",
     ),
     Rule(
         "first_frame",
@@ -169,6 +204,8 @@ NULL_RATIOS = {
 """How many times what legitimate motion of the same picture measures is suspicious, and how many times a failure."""
 
 
+_FAINT_CONTRAST = 12.0
+"""Deviation of luma, levels: below it, a picture is nearly one tone."""
 _BLUR_TEARS = 2.0
 """A match that blur alone spoils stays below twice the FAIL limit; somebody else's face goes beyond."""
 
@@ -186,8 +223,13 @@ def frame_findings(
         is_old = (
             source is not None and rule.measure in source and limit.verdict(source[rule.measure].value) >= now.verdict
         )
-        found.append(excused(now) if is_old else now)
+        found.append(excused(now, rule.measure == "blur" and _is_faint(source)) if is_old else now)
     return found
+
+
+def _is_faint(source: Mapping[str, Reading] | None) -> bool:
+    """Whether the input picture is so dark or flat that fine detail cannot be asked of it; noise is not."""
+    return source is not None and source["contrast_min"].value < _FAINT_CONTRAST
 
 
 def motion_findings(readings: Mapping[str, Reading], limits: StillLimits, null: Null | None) -> list[Finding]:

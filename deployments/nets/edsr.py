@@ -8,6 +8,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal, Self
 
@@ -19,14 +20,17 @@ from torch.nn import functional
 
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 BUILTIN = {"small": Path(__file__).with_name("edsr_4x32.safetensors")}
-_METADATA_KEY = "edsr"
+"""The bundled network, for twice the size. It comes with another for 1.5 times:"""
+BUILTIN_X1_5 = Path(__file__).with_name("edsr_4x32_x1.5.safetensors")
+METADATA_KEY = "edsr"
 
 
 @dataclasses.dataclass(frozen=True)
 class EdsrConfig:
     """What decides the shape and the units of an EDSR network.
 
-    ``blocks`` residual blocks of ``features`` channels enlarge by ``scale`` (3 or a power of two).
+    ``blocks`` residual blocks of ``features`` channels enlarge by ``scale`` (3 or a power of two) over ``unshuffle``:
+    with 2, the tail works on squares of 2 x 2 px, so that scale 3 enlarges by 1.5 (lean tails only, even sides only).
     ``residual_scale`` multiplies each block's residual (0.1 keeps the 256-channel network stable; paper section 3.3).
     ``tail``: "classic" shuffles features and ends in a convolution at the output size; "lean" ends in the shuffle.
     ``skip``: "bicubic" adds the enlarged input, so that the network learns only what bicubic lacks.
@@ -43,6 +47,7 @@ class EdsrConfig:
     skip: Literal["none", "bicubic"] = "none"
     value_range: float = 255.0
     mean: tuple[float, float, float] = DIV2K_MEAN
+    unshuffle: int = 1
 
     def __post_init__(self) -> None:
         checks = {
@@ -54,14 +59,20 @@ class EdsrConfig:
             "skip": self.skip in ("none", "bicubic"),
             "value_range": 0 < self.value_range < math.inf,
             "mean": len(self.mean) == 3 and all(0 <= part <= 1 for part in self.mean),
+            "unshuffle": self.unshuffle == 1 or (1 < self.unshuffle < self.scale and self.tail == "lean"),
         }
         wrong = [f"{name}={getattr(self, name)!r}" for name, is_right in checks.items() if not is_right]
         if wrong:
             raise ValueError(f"not an EDSR configuration: {', '.join(wrong)}")
 
     @property
+    def ratio(self) -> Fraction:
+        """How many times as high and wide the output is."""
+        return Fraction(self.scale, self.unshuffle)
+
+    @property
     def shuffles(self) -> tuple[int, ...]:
-        """The factors of the pixel shuffles, from the input size to the output size; their product is ``scale``."""
+        """The factors of the pixel shuffles, from the tail's size to the output size; their product is ``scale``."""
         if self.tail == "lean" or self.scale == 3:
             return (self.scale,)
         return (2,) * (self.scale.bit_length() - 1)
@@ -70,6 +81,7 @@ class EdsrConfig:
 BASELINE = EdsrConfig(blocks=16, features=64)
 FULL = EdsrConfig(blocks=32, features=256, residual_scale=0.1)
 SMALL = EdsrConfig(blocks=4, features=32, tail="lean", skip="bicubic", value_range=1.0, mean=(0.0, 0.0, 0.0))
+SMALL_X1_5 = dataclasses.replace(SMALL, scale=3, unshuffle=2)
 
 
 def _conv(inputs: int, outputs: int) -> nn.Conv2d:
@@ -106,7 +118,8 @@ class Edsr(nn.Module):
         self.body = nn.Sequential(*(ResidualBlock(features, config.residual_scale) for _ in range(config.blocks)))
         self.body_end = _conv(features, features)
         shuffled = features if is_classic else 3
-        self.up = nn.ModuleList(_conv(features, shuffled * factor**2) for factor in config.shuffles)
+        gathered = features * config.unshuffle**2
+        self.up = nn.ModuleList(_conv(gathered, shuffled * factor**2) for factor in config.shuffles)
         self.last = _conv(features, 3) if is_classic else nn.Identity()
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
 
@@ -117,29 +130,41 @@ class Edsr(nn.Module):
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         return self
 
+    def computing_in(self, dtype: torch.dtype) -> Self:
+        """Hold the weights in ``dtype``, in place, once instead of at every call; the mean stays as exact as it is."""
+        for parameter in self.parameters():
+            parameter.data = parameter.data.to(dtype)
+        return self
+
     def forward(self, x: Tensor) -> Tensor:
         """Enlarge RGB pictures.
 
-        ``x``: float32 ``(N, 3, H, W)`` in 0..1, any H and W. Return float32 ``(N, 3, H * scale, W * scale)``, which may
-        leave 0..1. Under autocast the convolutions run in its dtype; the last additions stay in float32, because a
-        16-bit sum would round the picture itself and not only the correction.
+        ``x``: float32 ``(N, 3, H, W)`` in 0..1, H and W multiples of ``unshuffle``, else any. Return float32
+        ``(N, 3, H * ratio, W * ratio)``, which may leave 0..1. The convolutions run in the weights' dtype; the last
+        additions stay in float32, because a 16-bit sum would round the picture itself and not only the correction.
         """
         config = self.config
-        start: Tensor = self.head((x - self.mean) * config.value_range)
+        start: Tensor = self.head(((x - self.mean) * config.value_range).to(self.head.weight.dtype))
         y: Tensor = self.body_end(self.body(start)).add_(start)
+        if config.unshuffle > 1:
+            y = functional.pixel_unshuffle(y, config.unshuffle)
         for conv, factor in zip(self.up, config.shuffles, strict=True):
             y = functional.pixel_shuffle(conv(y), factor)
         y = self.last(y).to(x.dtype) / config.value_range
         if config.skip == "none":
             return y + self.mean
-        return y + functional.interpolate(x, scale_factor=config.scale, mode="bicubic", align_corners=False)
+        return y + functional.interpolate(x, scale_factor=float(config.ratio), mode="bicubic", align_corners=False)
 
 
 def receptive_radius(config: EdsrConfig) -> int:
-    """How far, in input px, an input pixel may lie from an output pixel's own and still change it."""
+    """How far, in input px, an input pixel may lie from an output pixel's own and still change it.
+
+    Its own pixel is, with ``unshuffle``, the nearest of its own square of pixels.
+    """
     radius = 1 if config.tail == "classic" else 0
     for factor in reversed(config.shuffles):
         radius = math.ceil(radius / factor) + 1  # a neighbour at the larger size may sit in the next smaller pixel
+    radius *= config.unshuffle
     radius += 2 * config.blocks + 2  # two 3x3 convolutions a block, the head and the end of the body
     return max(radius, 2 if config.skip == "bicubic" else 0)
 
@@ -147,20 +172,26 @@ def receptive_radius(config: EdsrConfig) -> int:
 def tiled(network: Edsr, x: Tensor, tile: int, halo: int | None = None) -> Tensor:
     """Run ``network`` on ``tile`` x ``tile`` px squares of ``x`` and return what it would return for the whole.
 
-    Each square is read with ``halo`` px around it (default: ``receptive_radius``, exactly what is needed) but never
-    beyond the picture, whose border the network pads itself. Equal up to rounding; memory follows the tile.
+    Each square, whose side is a multiple of ``unshuffle``, is read with ``halo`` px around it (default:
+    ``receptive_radius``, exactly what is needed) but never beyond the picture, whose border the network pads itself.
+    Equal up to rounding; memory follows the tile.
     """
-    scale, (height, width) = network.config.scale, x.shape[-2:]
-    margin = receptive_radius(network.config) if halo is None else halo
-    whole = x.new_empty(*x.shape[:2], height * scale, width * scale)
+    config, (height, width) = network.config, x.shape[-2:]
+    margin = receptive_radius(config) if halo is None else halo
+    margin = -(-margin // config.unshuffle) * config.unshuffle
+
+    def large(length: int) -> int:
+        return length * config.scale // config.unshuffle
+
+    whole = x.new_empty(*x.shape[:2], large(height), large(width))
     for top in range(0, height, tile):
         for left in range(0, width, tile):
             bottom, right = min(top + tile, height), min(left + tile, width)
             first_row, first_column = max(top - margin, 0), max(left - margin, 0)
             part = network(x[:, :, first_row : bottom + margin, first_column : right + margin])
-            rows = slice((top - first_row) * scale, (bottom - first_row) * scale)
-            columns = slice((left - first_column) * scale, (right - first_column) * scale)
-            whole[:, :, top * scale : bottom * scale, left * scale : right * scale] = part[:, :, rows, columns]
+            rows = slice(large(top - first_row), large(bottom - first_row))
+            columns = slice(large(left - first_column), large(right - first_column))
+            whole[:, :, large(top) : large(bottom), large(left) : large(right)] = part[:, :, rows, columns]
     return whole
 
 
@@ -178,9 +209,17 @@ def flops(config: EdsrConfig, height: int, width: int) -> int:
 
 
 def save(network: Edsr, path: Path, facts: Mapping[str, str], dtype: torch.dtype = torch.float16) -> None:
-    """Write ``network`` as safetensors in ``dtype``, its configuration and ``facts`` (provenance) in the metadata."""
+    """Write ``network`` as safetensors in ``dtype``, its configuration and ``facts`` (provenance) in the metadata.
+
+    Raise ValueError if a weight is no number in ``dtype``, whose range may be too small for it.
+    """
     tensors = {name: tensor.to(dtype).contiguous() for name, tensor in network.state_dict().items()}
-    save_file(tensors, path, metadata={**facts, _METADATA_KEY: json.dumps(dataclasses.asdict(network.config))})
+    if wrong := [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
+        raise ValueError(f"{wrong[0]} has values that {str(dtype).removeprefix('torch.')} cannot hold")
+    path.touch()  # safetensors would leave a file that only its owner may read
+    mode = path.stat().st_mode
+    save_file(tensors, path, metadata={**facts, METADATA_KEY: json.dumps(dataclasses.asdict(network.config))})
+    path.chmod(mode)
 
 
 def load(path: Path) -> Edsr:
@@ -206,10 +245,10 @@ def load(path: Path) -> Edsr:
 
 
 def _parse_config(path: Path, metadata: Mapping[str, str]) -> EdsrConfig:
-    if _METADATA_KEY not in metadata:
-        raise ValueError(f"{path} has no {_METADATA_KEY!r} metadata: its EDSR configuration is unknown")
+    if METADATA_KEY not in metadata:
+        raise ValueError(f"{path} has no {METADATA_KEY!r} metadata: its EDSR configuration is unknown")
     try:
-        fields = json.loads(metadata[_METADATA_KEY])
+        fields = json.loads(metadata[METADATA_KEY])
         return EdsrConfig(**{**fields, "mean": tuple(fields["mean"])})
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path}: {error}") from error

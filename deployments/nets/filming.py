@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +16,7 @@ from diffusers.video_processor import VideoProcessor
 from deployments.nets import finite
 from deployments.nets.framing import first_frame
 from deployments.nets.loading import memory_of
+from deployments.nets.outlook import Look, Outlook
 from deployments.nets.progress import on_step
 from deployments.nets.prompts import warn_of_dropped
 from deployments.nets.t5_prompts import T5Prompts
@@ -83,9 +84,14 @@ class Shot:
 class Filmer:
     """One stage's turn on its weights: one run at a time, watched step by step and frame by frame."""
 
-    def __init__(self, stage: str, pipeline: Any, makers: Sequence[Any], context: Context) -> None:
-        """Watch `pipeline`, and the `makers`, which share its modules and make the clips of `stage`."""
-        self._stage, self._pipeline, self._context = stage, pipeline, context
+    def __init__(
+        self, stage: str, pipeline: Any, makers: Sequence[Any], context: Context, facts: Mapping[str, Any]
+    ) -> None:
+        """Watch `pipeline`, and the `makers`, which share its modules and make the clips of `stage`.
+
+        Every run notes `facts`, how the weights are held, as `held`.
+        """
+        self._stage, self._pipeline, self._context, self._facts = stage, pipeline, context, dict(facts)
         self._lock = threading.Lock()
         for maker in makers:
             maker.video_processor = Quantiser(stage, maker.video_processor)
@@ -98,20 +104,24 @@ class Filmer:
         with self._lock:
             torch.set_num_threads(self._context.threads)
             self._context.check()
+            self._context.note("held", self._facts)
             try:
                 with memory_of(what, self._context.device):
                     yield
             finally:
                 self._pipeline.maybe_free_model_hooks()
 
-    def make(self, pipeline: Any, call: dict[str, Any]) -> Pixels:
-        """Return `(T, H, W, 3)`. Raises StageFailed when a number is not finite, and Cancelled after a step."""
-        pixels: Pixels = pipeline(**call, **self._watch, output_type="np").frames[0]
+    def make(self, pipeline: Any, call: dict[str, Any], look: Look | None = None) -> Pixels:
+        """Return `(T, H, W, 3)`. Raises StageFailed when a number is not finite, and Cancelled after a step.
+
+        With a `look`, raises Rejected for an attempt that is hopeless.
+        """
+        pixels: Pixels = pipeline(**self._watched(pipeline, call, look), output_type="np").frames[0]
         return pixels
 
-    def denoise(self, pipeline: Any, call: dict[str, Any]) -> torch.Tensor:
+    def denoise(self, pipeline: Any, call: dict[str, Any], look: Look | None = None) -> torch.Tensor:
         """Return the latents that a pipeline ends with, and let it decode nothing. Raises what `make` does."""
-        latents: torch.Tensor = pipeline(**call, **self._watch, output_type="latent").frames
+        latents: torch.Tensor = pipeline(**self._watched(pipeline, call, look), output_type="latent").frames
         return latents
 
     def develop(self, chunks: Iterable[torch.Tensor], shape: VideoShape) -> Pixels:
@@ -130,9 +140,18 @@ class Filmer:
             raise ValueError(f"{done} frames were decoded, and {shape.frames} were asked for")
         return pixels
 
-    @property
-    def _watch(self) -> dict[str, Any]:
-        return {"callback_on_step_end": on_step(self._context, self._stage)}
+    def _watched(self, pipeline: Any, call: dict[str, Any], look: Look | None) -> dict[str, Any]:
+        """Return `call` with what is called after every step, and is shown what it wants of the pipeline."""
+        if look is None:
+            return {**call, "callback_on_step_end": on_step(self._context, self._stage)}
+        outlook = Outlook(look)
+        # A pipeline hands out any variable of its own that this list names.
+        pipeline._callback_tensor_inputs = [*type(pipeline)._callback_tensor_inputs, *outlook.tensors]
+        return {
+            **call,
+            "callback_on_step_end": on_step(self._context, self._stage, outlook),
+            "callback_on_step_end_tensor_inputs": ["latents", *outlook.tensors],
+        }
 
     def read(self, prompts: T5Prompts, texts: dict[str, str], limit: int) -> dict[str, torch.Tensor]:
         """Return the encoded `texts` (`prompt`, `negative_prompt`) by the names that pipelines take them under.

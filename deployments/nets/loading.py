@@ -11,45 +11,23 @@ import inspect
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 import transformers
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
 
+from deployments.nets import holding
+from deployments.nets.held import Held, Options
 from serve_app.core.errors import Misconfigured, OutOfMemory
 
 _MODEL = "weights.model"
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _BROKEN = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
-
-
-class Located(Protocol):
-    """What the `Weights` of most families say alike."""
-
-    @property
-    def model(self) -> str:
-        """A directory, or a hub id."""
-
-    @property
-    def revision(self) -> str | None:
-        """Of the hub id."""
-
-    @property
-    def dtype(self) -> Literal["auto", "bf16", "fp32"]:
-        """What the weights are computed in."""
-
-    @property
-    def offload(self) -> Literal["none", "model"]:
-        """What leaves the device while it does not work."""
-
-    @property
-    def vae_tiling(self) -> bool:
-        """Whether pictures and frames are decoded in spatial tiles."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,22 +40,30 @@ class Checkpoint:
     """Of the hub id; a directory has none."""
     dtype: torch.dtype
     device: str
-    is_offloaded: bool
-    """Whether each part is on the device only while it works."""
-    is_tiled: bool
-    """Whether pictures and frames are decoded in spatial tiles."""
+    options: Options = field(default_factory=Options)
 
     @classmethod
-    def of(cls, weights: Located, device: str) -> Checkpoint:
+    def of(cls, weights: Held, device: str) -> Checkpoint:
         """Return the checkpoint that a stage's ``weights`` describe, held on ``device``."""
         return cls(
             model=weights.model,
             revision=weights.revision,
             dtype=resolve_dtype(weights.dtype, device),
             device=device,
-            is_offloaded=weights.offload == "model",
-            is_tiled=weights.vae_tiling,
+            options=weights,
         )
+
+    @property
+    def is_offloaded(self) -> bool:
+        """Whether each part is on the device only while it works."""
+        return self.options.offload == "model"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Which weights these are and how they are held, as JSON values."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        which = {"model": self.name, "revision": self.revision, "dtype": dtype, "device": self.device}
+        return which | self.options.facts
 
     @property
     def is_local(self) -> bool:
@@ -115,6 +101,19 @@ class Family:
     """The class of the transformer, held against the weights; None takes any that fits."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A network of diffusers beside a pipeline's own: where it is, and the field of `Weights` that says so."""
+
+    field: str
+    """Of `Weights`; `{field}_revision` names the revision."""
+    source: str
+    """A directory, its own or one that has it as `folder`; or a hub id, whose `folder` it is."""
+    folder: str
+    revision: str | None
+    dtype: torch.dtype
+
+
 def resolve_dtype(name: Literal["auto", "bf16", "fp32"], device: str) -> torch.dtype:
     """Return the dtype of `name`; `auto` is bf16 on a GPU, which the weights were published in, and fp32 elsewhere."""
     if name == "auto":
@@ -139,16 +138,69 @@ def read(family: Family, checkpoint: Checkpoint) -> Any:
     return pipeline
 
 
+def read_part(kind: Any, part: Part) -> Any:
+    """Return `part`, a model of class `kind`, whole and on the CPU. A directory is read without any network.
+
+    Raises Misconfigured naming its field: there is none, it is pickled, or it is not just the tensors of `kind`.
+    """
+    where, is_local = f"weights.{part.field}", Path(part.source).is_dir()
+    if not is_local and not _HUB_ID.fullmatch(part.source):
+        raise Misconfigured(where, f"there is no directory {part.source}, nor is it a hub id")
+    if is_local and part.revision is not None:
+        raise Misconfigured(f"{where}_revision", "a directory has no revisions")
+    is_itself = is_local and (Path(part.source) / "config.json").is_file()
+    try:
+        model, report = kind.from_pretrained(
+            part.source,
+            subfolder=None if is_itself else part.folder,
+            revision=part.revision,
+            local_files_only=is_local,
+            dtype=part.dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except _BROKEN as error:
+        raise Misconfigured(where, f"{part.source} is not a whole {kind.__name__}: {error}") from error
+    for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if keys := sorted(map(str, report[fault])):
+            raise Misconfigured(where, f"{part.source} has {len(keys)} {fault.replace('_', ' ')}, {keys[0]} among them")
+    return model.eval()
+
+
 def place(pipeline: Any, checkpoint: Checkpoint) -> None:
-    """Move `pipeline` to where it works. Raises OutOfMemory."""
-    if checkpoint.is_tiled:
+    """Move `pipeline` to where it works, and hold it as `checkpoint` says.
+
+    Raises OutOfMemory, and Misconfigured naming the option that is not to be had here.
+    """
+    options = checkpoint.options
+    if options.vae_tiling:
         pipeline.vae.enable_tiling()
+    for net in holding.transformers_of(pipeline):
+        if options.attention != "auto":
+            holding.attend(net, options.attention)
+        if options.storage == "fp8":
+            holding.narrow(net, checkpoint.dtype)
+        if options.compile == "blocks":
+            holding.compile_blocks(net)
     with memory_of(f"{type(pipeline).__name__} from {checkpoint.name}", checkpoint.device):
-        if checkpoint.is_offloaded:
+        _move(pipeline, checkpoint)
+
+
+def _move(pipeline: Any, checkpoint: Checkpoint) -> None:
+    match checkpoint.options.offload:
+        case "model":
             pipeline.enable_model_cpu_offload(device=checkpoint.device)
-        else:
+        case "group":
+            settle(pipeline)
+            holding.offload_groups(pipeline, checkpoint.options, torch.device(checkpoint.device))
+        case "none":
             pipeline.to(checkpoint.device)
             settle(pipeline)
+
+
+def facts_of(pipeline: Any, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what `checkpoint` says of itself, and the bytes that each part's weights take."""
+    return {**checkpoint.facts, "weights_bytes": holding.bytes_of(pipeline)}
 
 
 def settle(pipeline: Any) -> None:
@@ -159,9 +211,14 @@ def settle(pipeline: Any) -> None:
     """
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):
-            for tensor in (*part.parameters(), *part.buffers()):
-                if tensor.device.type == "cpu":
-                    tensor.data = tensor.data.clone()
+            settle_part(part)
+
+
+def settle_part(part: torch.nn.Module) -> None:
+    """Do what `settle` does, of one module."""
+    for tensor in (*part.parameters(), *part.buffers()):
+        if tensor.device.type == "cpu":
+            tensor.data = tensor.data.clone()
 
 
 def sibling(kind: Any, pipeline: Any) -> Any:
@@ -188,7 +245,7 @@ def memory_of(what: str, device: str) -> Iterator[None]:
 
 
 def _check(checkpoint: Checkpoint) -> None:
-    if checkpoint.is_offloaded and checkpoint.device != "cuda":
+    if checkpoint.options.offload != "none" and checkpoint.device != "cuda":
         raise Misconfigured("weights.offload", f"there is nothing to move weights off on {checkpoint.device}")
     if not checkpoint.is_local:
         if not _HUB_ID.fullmatch(checkpoint.model):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from diffusers.video_processor import VideoProcessor
 
 from deployments.nets import finite
+from deployments.nets.vae_stream import Undecoded
 from serve_app.core.media import Pixels, Samples
 
 
@@ -22,15 +25,29 @@ class Quantiser(VideoProcessor):  # type: ignore[misc]
     before they are clamped to white.
     """
 
-    def postprocess_video(self, video: torch.Tensor, output_type: str = "np") -> Pixels:
-        """Return `(1, 3, T, H, W)` in -1..1 as uint8 RGB `(1, T, H, W, 3)`. Raise StageFailed for NaN and infinity."""
-        _, _, count, height, width = video.shape
-        pixels: Pixels = np.empty((1, count, height, width, 3), np.uint8)
-        for index in range(count):
-            frame = video[0, :, index].float()
-            require_finite(frame, f"frame {index}")
-            pixels[0, index] = finite.quantise(frame)
-        return pixels
+    def postprocess_video(self, video: torch.Tensor | Undecoded, output_type: str = "np") -> Pixels | Iterator[Pixels]:
+        """Return `(1, 3, T, H, W)` in -1..1 as uint8 RGB `(1, T, H, W, 3)`. Raise StageFailed for NaN and infinity.
+
+        Of what is not decoded yet, return an iterator of such arrays, which decodes it.
+        """
+        return _quantised(video, 0) if isinstance(video, torch.Tensor) else _each_quantised(video)
+
+
+def _each_quantised(video: Undecoded) -> Iterator[Pixels]:
+    first = 0
+    for part in video:
+        yield _quantised(part, first)
+        first += part.shape[2]
+
+
+def _quantised(video: torch.Tensor, first: int) -> Pixels:
+    _, _, count, height, width = video.shape
+    pixels: Pixels = np.empty((1, count, height, width, 3), np.uint8)
+    for index in range(count):
+        frame = video[0, :, index].float()
+        require_finite(frame, f"frame {first + index}")
+        pixels[0, index] = finite.quantise(frame)
+    return pixels
 
 
 def sound_of(audio: torch.Tensor) -> Samples:

@@ -9,7 +9,7 @@ import torch
 from diffusers.image_processor import VaeImageProcessor
 
 from deployments.nets import finite
-from deployments.nets.loading import Checkpoint, memory_of, place, sibling
+from deployments.nets.loading import Checkpoint, facts_of, memory_of, place, sibling
 from deployments.nets.progress import on_step
 from deployments.nets.stills import Size, describe, steps_of
 from serve_app.core.errors import InvalidInput
@@ -72,12 +72,12 @@ class Painter:
         for one in (self.from_text, self.from_image):
             one.image_processor = Quantiser(stage, one.image_processor)
         self._stage, self._context = stage, context
-        self._name = ""
+        self._name, self._facts = "", dict[str, Any]()
 
     def settle(self, checkpoint: Checkpoint) -> None:
         """Move the weights to where they work. Raises OutOfMemory."""
         place(self.from_text, checkpoint)
-        self._name = checkpoint.name
+        self._name, self._facts = checkpoint.name, facts_of(self.from_text, checkpoint)
 
     @property
     def dtype(self) -> str:
@@ -93,6 +93,7 @@ class Painter:
         native = job.size.native
         torch.set_num_threads(self._context.threads)
         self._context.check()
+        self._context.note("held", self._facts)
         everything = {
             **call,
             "width": native.width,

@@ -60,7 +60,7 @@ def stream_decode(
 
 
 class ChunkedDecode:
-    """Stands where an autoencoder has its `decode`, and does it in chunks; what is done is moved off the device."""
+    """Stands where an autoencoder has its `decode`, and puts it off: what it gives is decoded as it is read."""
 
     def __init__(self, vae: Any, chunks: Chunks = CHUNKS) -> None:
         self._vae, self._chunks = vae, chunks
@@ -68,12 +68,26 @@ class ChunkedDecode:
 
     def __call__(
         self, latents: torch.Tensor, temb: torch.Tensor | None = None, return_dict: bool = False
-    ) -> tuple[torch.Tensor]:
-        """Return the frames of `latents` on the CPU, in a tuple as `return_dict=False` has it; the other is refused."""
+    ) -> tuple[Undecoded]:
+        """Return the frames of `latents` undecoded, in a tuple as `return_dict=False` has it; the other is refused."""
         if return_dict:
             raise ValueError("chunks are answered as a tuple")
         part = _Whole(self._whole, self._vae.temporal_compression_ratio)
-        return (torch.cat([one.cpu() for one in stream_decode(part, latents, temb, self._chunks)], dim=2),)
+        return (Undecoded(part, latents, temb, self._chunks),)
+
+
+@dataclass(frozen=True)
+class Undecoded:
+    """Latents on their way to be frames, which iterating over them makes: `(B, 3, t, H, W)` in -1..1, on the CPU."""
+
+    vae: Any
+    latents: torch.Tensor
+    temb: torch.Tensor | None
+    chunks: Chunks
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        for one in stream_decode(self.vae, self.latents, self.temb, self.chunks):
+            yield one.cpu()
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,10 @@ class Client(Followed):
             _check(answer)
             yield from _events(answer)
 
+    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Return the JSON that the server answers; raise Refused, Unavailable."""
+        return self._ask(self._http.build_request(method, path, json=body)).json()
+
     def cancel(self, run_id: str) -> None:
         """Ask the run to stop."""
         self._ask(self._http.build_request("POST", f"/v1/runs/{run_id}/cancel"))
@@ -121,6 +125,11 @@ class Client(Followed):
                     out.writelines(answer.iter_bytes(_CHUNK_BYTES))
         except httpx.TransportError as error:
             raise self._away(error) from error
+
+    def pipelines(self) -> list[dict[str, Any]]:
+        """Return what is served, as GET /v1/pipelines describes it. Raises Refused, Unavailable."""
+        found: list[dict[str, Any]] = self._ask(self._http.build_request("GET", "/v1/pipelines")).json()["pipelines"]
+        return found
 
     def is_ready(self) -> bool:
         """Whether the server is there and its runner works."""

@@ -32,18 +32,22 @@ _POLL_S = 0.05
 
 
 class Local(Followed):
-    """Follows runs in this process. ``options`` are the profile's Ray actor options per deployment, for their CPUs."""
+    """Follows runs in this process. ``options`` are the profile's Ray actor options per deployment, for their CPUs.
 
-    def __init__(self, config: AppConfig, options: Mapping[str, Mapping[str, Any]]) -> None:
+    ``record``: the folder in which the runs' record and artifacts stay; without one, the record goes with the process.
+    """
+
+    def __init__(self, config: AppConfig, options: Mapping[str, Mapping[str, Any]], record: Path | None = None) -> None:
         self._options = options
         self._folder = tempfile.TemporaryDirectory(prefix="greenlight-")
-        store_url = f"sqlite:///{Path(self._folder.name) / 'runs.db'}"
-        self._config = at_home(config).model_copy(update={"store_url": store_url})
+        home = (record or Path(self._folder.name)).absolute()
+        kept = {} if record is None else {"artifacts_directory": home / "artifacts"}
+        self._config = at_home(config).model_copy(update={"store_url": f"sqlite:///{home / 'runs.db'}", **kept})
         self._working: dict[str, Future[None]] = {}
         self._store, self._artifacts = open_store(self._config), open_artifacts(self._config)
         self._plans = plans_of(self._config)
         self._caller = InProcess(self._place)
-        self._service = RunService(self._store, self._artifacts, self._plans, self._config)
+        self._service = RunService(self._store, self._artifacts, self._plans, self._config, self._holdings)
 
     def submit(self, pipeline: str, inputs: Mapping[str, Any], policy: Mapping[str, Any]) -> str:
         """See `Followed.submit`."""
@@ -77,14 +81,22 @@ class Local(Followed):
         while not self._store.get(run_id).state.is_final:
             await line.run_one()
 
-    def _place(self, deployment: Deployment) -> Place:
-        options = self._options.get(deployment.name, {})
+    def _holdings(self) -> dict[str, tuple[Resources]]:
+        used = {step.deployment.name: step.deployment for plan in self._plans.values() for step in plan.steps}
+        return {name: (self._held(deployment)[1],) for name, deployment in used.items()}
+
+    def _held(self, deployment: Deployment) -> tuple[str, Resources]:
+        options = self._options.get(self._config.host_of(deployment.name), {})
         cpus, gpus = float(options.get("num_cpus", 1)), float(options.get("num_gpus", 0))
         device, accelerator = _device(gpus)
-        resources = Resources(cpus=cpus, gpus=gpus if device == "cuda" else 0.0, accelerator=accelerator)
-        threads = max(1, int(cpus))
-        px = self._config.limits.picture_px
-        return Place(device, threads, resources, self._artifacts, self._config.scratch_path, px)
+        return device, Resources(cpus=cpus, gpus=gpus if device == "cuda" else 0.0, accelerator=accelerator)
+
+    def _place(self, deployment: Deployment) -> Place:
+        device, resources = self._held(deployment)
+        threads = max(1, int(resources.cpus))
+        limits = self._config.limits
+        artifacts, scratch = self._artifacts, self._config.scratch_path
+        return Place(device, threads, resources, artifacts, scratch, limits.picture_px, limits.clip_bytes)
 
     def cancel(self, run_id: str) -> None:
         """See `Followed.cancel`."""

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from serve_app import environment
+from serve_app.commands import families
+from serve_app.commands.adapter_files import adapter_files
 from serve_app.core import errors
 from serve_app.core.stage import PORT_TYPES, Contract, contract_of
 from serve_app.runs.model import RunState
@@ -32,9 +34,15 @@ EVENTS = {
     "step.finished": ("node, seconds, waited_s, value, warnings", "A step has its value, which is described here."),
     "step.retried": ("node, reason", "A step's replica was lost; the step is called again."),
     "attempt.restarted": ("reason", "A clip was lost on its way; the attempt is walked again, with the same seed."),
-    "step.rejected": ("node, detector, frame, value, reason", "A gate turned the clip away."),
+    "step.rejected": (
+        "node, detector, frame, value, reason, is_final",
+        "A gate turned the clip away; `is_final`: no other seed can help.",
+    ),
     "attempt.finished": ("seed, seconds, rejection", "An attempt is over; `rejection` is null when it passed."),
-    "budget.spent": ("budget_s", "The policy's budget is used up, in the middle of an attempt."),
+    "budget.spent": (
+        "budget_s or budget_usd",
+        "One of the policy's budgets is used up, perhaps in the middle of a step.",
+    ),
     "best.kept": ("seed", "Every attempt was rejected, and the policy has the best one finished."),
 }
 """Kind: (names in its data, what happened). Each also has `attempt`. The final states are kinds too."""
@@ -52,6 +60,9 @@ Made by `greenlight reference > docs/reference.md`; a test fails when this file 
 _PRELUDE = {
     "Stages": "The name goes into a node's `use`. Ports are connected by `take`, params are set by `with`, both in the "
     "pipeline. Weights are set in the configuration, under `stages`. A port in brackets may stay open.",
+    "Families": "What becomes of each parameter, family by family: the argument of the family's own pipeline that it "
+    "goes to, and what happens where that would ignore it.",
+    "Adapter files": "Which files `adapt.lora` reads for which family, and how. [adapters.md](adapters.md) has more.",
     "Pipeline files": "What a pipeline's YAML may say. [pipelines.md](pipelines.md) explains it.",
     "Configuration": "The `args` of the application in a Serve config file, such as `serve_app/profiles/demo.yaml`. "
     "What else such a file says (replicas, CPUs, GPUs, ports) is Ray Serve's own.",
@@ -83,6 +94,8 @@ def reference() -> str:
 
     bodies = {
         "Stages": "\n".join(_stages()),
+        "Families": table(families.HEAD, families.rows()),
+        "Adapter files": adapter_files("###"),
         "Pipeline files": fields(PipelineSpec.model_json_schema()),
         "Configuration": fields(AppConfig.model_json_schema()),
         "Environment variables": table(("Name", "Meaning"), [(f"`{k}`", v) for k, v in environment.NAMES.items()]),
@@ -152,11 +165,11 @@ def fields(schema: Mapping[str, Any]) -> str:
 
 def _rows(node: Mapping[str, Any], known: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, ...]]:
     for name, each in node["properties"].items():
-        default = "required" if name in node.get("required", ()) else _value(each.get("default"))
+        default = "required" if name in node.get("required", ()) else value(each.get("default"))
         inner, step = _inner(each, known)
         meaning = each.get("description", "")
         if inner is None:
-            yield f"`{prefix}{name}`", _takes(each), default, meaning
+            yield f"`{prefix}{name}`", takes(each), default, meaning
         else:
             yield f"`{prefix}{name}`", "a mapping" if step else "see below", "" if not step else default, meaning
             yield from _rows(inner, known, f"{prefix}{name}{step}.")
@@ -178,10 +191,10 @@ def _members(each: Mapping[str, Any]) -> Any:
     return next(iter(each.get("patternProperties", {}).values()), each.get("additionalProperties"))
 
 
-def _takes(each: Mapping[str, Any]) -> str:
+def takes(each: Mapping[str, Any]) -> str:
     """Say in words what a JSON Schema admits: type, choices, range."""
     if "anyOf" in each:
-        return " or ".join(_takes(option) for option in each["anyOf"])
+        return " or ".join(takes(option) for option in each["anyOf"])
     if "enum" in each or "const" in each:
         return ", ".join(f"`{_plain(choice)}`" for choice in each.get("enum", [each.get("const")]))
     kind = {"null": "none", "string": "text", "object": "a mapping", "array": "a list"}.get(
@@ -190,9 +203,9 @@ def _takes(each: Mapping[str, Any]) -> str:
     if each.get("format") == "path":
         kind = "a path"
     if "items" in each:
-        kind = f"a list of {_takes(each['items'])}"
+        kind = f"a list of {takes(each['items'])}"
     elif isinstance(_members(each), dict):
-        kind = f"a mapping of name to {_takes(_members(each))}"
+        kind = f"a mapping of name to {takes(_members(each))}"
     return " ".join([kind, *_bounds(each)])
 
 
@@ -204,8 +217,9 @@ def _bounds(each: Mapping[str, Any]) -> Iterator[str]:
         yield f"like `{each['pattern']}`"
 
 
-def _value(value: Any) -> str:
-    return "none" if value is None else f"`{_plain(value)}`"
+def value(of: Any) -> str:
+    """Return a default as the tables show it."""
+    return "none" if of is None else f"`{_plain(of)}`"
 
 
 def _plain(value: Any) -> str:

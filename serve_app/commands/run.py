@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from serve_app.commands.phases import phases
 from serve_app.core.errors import InvalidInput, Misconfigured, Unknown
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument("--url", help="the server (default: $GREENLIGHT_URL, then http://127.0.0.1:8000)")
     parser.add_argument("--local", action="store_true", help="carry it out in this process, without a server")
     parser.add_argument("--profile", help="with --local: the Serve config file whose stages and CPUs are used")
+    parser.add_argument("--log", action="store_true", help="print a log of every step at the end, for scripts")
     parser.set_defaults(run=run)
 
 
@@ -53,15 +55,22 @@ def run(arguments: argparse.Namespace) -> int:
         raise InvalidInput("--profile", "has an effect with --local only: a server has its own")
     inputs = parse_inputs(arguments.inputs)
     policy = _json_object("--policy", arguments.policy)
-    _check_out(arguments.out)
+    check_out(arguments.out)
     followed = _local(arguments) if arguments.local else _remote(arguments.url)
     try:
-        return follow(followed, arguments.pipeline, inputs, policy, arguments.out)
+        return follow(followed, arguments.pipeline, inputs, policy, arguments.out, is_logged=arguments.log)
     finally:
         followed.close()
 
 
-def follow(followed: Followed, pipeline: str, inputs: Mapping[str, Any], policy: Mapping[str, Any], out: Path) -> int:
+def follow(
+    followed: Followed,
+    pipeline: str,
+    inputs: Mapping[str, Any],
+    policy: Mapping[str, Any],
+    out: Path,
+    is_logged: bool = False,
+) -> int:
     """Submit a run, show it, fetch its files into a new folder of ``out`` and print what came of it."""
     from rich.console import Console
 
@@ -87,7 +96,7 @@ def follow(followed: Followed, pipeline: str, inputs: Mapping[str, Any], policy:
     except Unknown:  # it was over before anybody took it up, or was given up
         _say_error(say, state, data)
         return 1
-    folder = _new_folder(out)
+    folder = new_folder(out)
     (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
     for name, artifact in {**report["evidence"], **report["outputs"]}.items():
         # By the output's name, of which there is one: two videos may both call their file video.mp4.
@@ -95,6 +104,8 @@ def follow(followed: Followed, pipeline: str, inputs: Mapping[str, Any], policy:
     for path in sorted(folder.iterdir()):
         say(f"  {path}")
     _say_error(say, state, data)
+    for line in phases(report) if is_logged else ():
+        say(line)
     _conclude(say, report)
     return {"succeeded": 0, "rejected": REJECTED_EXIT}.get(state, 1)
 
@@ -105,21 +116,23 @@ def _say_error(say: Say, state: str, data: Mapping[str, Any]) -> None:
 
 
 def _conclude(say: Say, report: Mapping[str, Any]) -> None:
-    verdict, cost = report["verdict"], report["cost"]
+    verdict, cost, attempts = report["verdict"], report["cost"], report["attempts"]
+    if attempts and report["seed_origin"] is not None:
+        say(f"seed     {attempts[0]['seed']}, {report['seed_origin']}")
     say(f"verdict  {verdict['word'] or 'none'}: {verdict['reason']}")
     usd = "unknown" if cost["usd"] is None else f"{cost['usd']:.6f} USD"
     others = "".join(f" = {amount:.2f} {name}" for name, amount in cost["amounts"].items() if amount is not None)
     say(f"cost     {usd}{others} for {cost['seconds']:.1f} s of work")
 
 
-def _check_out(out: Path) -> None:
+def check_out(out: Path) -> None:
     """Raise InvalidInput where no folder can be made: after the run it would be too late. Nothing is made yet."""
     there = next(path for path in (out, *out.parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise InvalidInput("--out", f"{there} is not a directory that can be written into")
 
 
-def _new_folder(out: Path) -> Path:
+def new_folder(out: Path) -> Path:
     """Make ``out/YYYYmmdd_HHMMSS``, with a number behind it when two runs end within one second."""
     stamp = time.strftime("%Y%m%d_%H%M%S")
     for number in range(1000):

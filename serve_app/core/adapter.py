@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from serve_app.core.errors import InvalidInput
 
@@ -21,13 +21,16 @@ _STRENGTH = re.compile(r"[+-]?([0-9]++\.?+[0-9]*+|\.[0-9]++)(e[+-]?[0-9]{1,3})?"
 
 @dataclass(frozen=True)
 class WantedAdapter:
-    """One adapter by ``name``, never a path, and the ``strength`` that its difference is multiplied with."""
+    """One adapter by ``name``, never a path, and the ``strength`` that its difference is multiplied with.
+
+    A strength of None was left out: the pipeline's own is taken.
+    """
 
     name: str
-    strength: float = 1.0
+    strength: float | None = None
 
     def __str__(self) -> str:
-        return f"{self.name}@{self.strength:g}"
+        return self.name if self.strength is None else f"{self.name}@{self.strength:g}"
 
 
 @dataclass(frozen=True)
@@ -120,3 +123,46 @@ class Adapters:
     def from_json(cls, value: list[dict[str, Any]]) -> Adapters:
         """Undo ``as_json``."""
         return cls(tuple(Adapter.from_json(item) for item in value))
+
+
+@dataclass(frozen=True)
+class AdapterCard:
+    """What a list of adapters says of one: by its configuration and its header, without its base."""
+
+    name: str
+    base: str
+    """The family of the deployment that would apply it."""
+    state: Literal["present", "not downloaded", "unreadable"]
+    source: Literal["directory", "hub", "address", "path"]
+    file: str
+    """Its own name, without a directory."""
+    layout: str | None = None
+    dtype: str | None = None
+    ranks: tuple[int, int] | None = None
+    pairs: int | None = None
+    size_bytes: int | None = None
+    sha256: str | None = None
+    triggers: tuple[str, ...] = ()
+    looks_made_for: str | None = None
+    """The family that its layers' names occur in, where they tell."""
+    error: str | None = None
+    """Of one that is unreadable: file, layer, reason."""
+
+    def unreadable(self, error: str) -> AdapterCard:
+        """Return the card of a file that nobody can use."""
+        return replace(self, state="unreadable", error=error)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the card as JSON values."""
+        return {**vars(self), "ranks": self.ranks and list(self.ranks), "triggers": list(self.triggers)}
+
+
+def is_adapter_name(name: str) -> bool:
+    """Whether a request can ask for ``name``."""
+    return bool(_NAME.fullmatch(name))
+
+
+def missing_triggers(triggers: Sequence[str], prompt: str) -> list[str]:
+    """Return the words of ``triggers`` that ``prompt`` does not say, whatever their case, as words of their own."""
+    said = prompt.casefold()
+    return [word for word in triggers if not re.search(rf"(?<!\w){re.escape(word.casefold())}(?!\w)", said)]

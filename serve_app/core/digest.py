@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import IO, Any
 
 _CHUNK_BYTES = 1 << 20
@@ -19,6 +20,21 @@ def of_stream(stream: IO[bytes]) -> str:
     state = hashlib.sha256()
     while chunk := stream.read(_CHUNK_BYTES):
         state.update(chunk)
+    return state.hexdigest()
+
+
+def of_file(path: Path) -> str:
+    """Return the sha256 of a file."""
+    with path.open("rb") as stream:
+        return of_stream(stream)
+
+
+def git_of_file(path: Path) -> str:
+    """Return git's name for a file: the sha1 of its size and its bytes."""
+    state = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            state.update(chunk)
     return state.hexdigest()
 
 

@@ -5,13 +5,15 @@ GreenlightError                 code, HTTP status, hint; picklable, so it crosse
 │   ├── InvalidInput            a value that is out of range, of the wrong type or not legal for a model
 │   ├── BadAdapter              an adapter's file that does not fit: file, layer, reason
 │   ├── InvalidPicture          an upload that is truncated, too large, or not a picture at all
+│   ├── InvalidClip             a video that is truncated, damaged, or none at all
 │   ├── TooLarge                413: a body beyond the limit
 │   └── Unknown                 404: a pipeline, run, stage or artifact that does not exist; offers the nearest
 ├── Conflict                    409: the same run id with another body, or a run that has already ended
 ├── Busy                        429: the queue is full; says when to try again
 ├── Misconfigured               500: a pipeline, profile or weights file that is wrong; found before any work
+├── NotFetched                  502: a file that could not be had from the hub or an address: which, and why
 ├── StageError                  a stage said no while working
-│   ├── Rejected                a gate turned a clip away: detector, frame, value
+│   ├── Rejected                a gate turned a clip away, or a stage gave up: detector, frame, value
 │   ├── OutOfMemory             names what did not fit
 │   └── StageFailed             an unforeseen exception inside a stage, with its type and text
 └── Interrupted                 not the run's fault
@@ -28,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import Any
 
 
 class GreenlightError(Exception):
@@ -84,6 +87,12 @@ class InvalidPicture(BadRequest):
     """Raised when an upload is not a whole, decodable picture within the limits."""
 
     code, status, hint = "invalid_picture", 422, "Send a complete JPEG, PNG or WebP within the size limits."
+
+
+class InvalidClip(BadRequest):
+    """Raised when a file is not a whole, decodable video or animation."""
+
+    code, status, hint = "invalid_clip", 422, "Send a complete MP4, MOV, Matroska, WebM, AVI, GIF or WebP."
 
 
 class TooLarge(BadRequest):
@@ -148,6 +157,19 @@ class Misconfigured(GreenlightError):
         return f"{self.where}: {self.reason}"
 
 
+class NotFetched(GreenlightError):
+    """Raised when ``what`` (an address without its credentials, or `owner/name/file`) was not had: ``reason``."""
+
+    code, status, hint = "not_fetched", 502, "Correct the address, or run `greenlight pull` where the network allows."
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(what, reason)
+        self.what, self.reason = what, reason
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.reason}"
+
+
 class StageError(GreenlightError):
     """Raised when a stage said no while working. Not tried again with the same seed."""
 
@@ -155,13 +177,19 @@ class StageError(GreenlightError):
 
 
 class Rejected(StageError):
-    """Raised when a gate turns a clip away: ``detector`` said so, at ``frame`` (None: the clip), with ``value``."""
+    """Raised when a gate turns a clip away: ``detector`` said so, at ``frame`` (None: the clip), with ``value``.
+
+    ``is_final``: another seed cannot help, so the run is not tried again. A stage that is no gate gives up its own
+    attempt with it; ``record`` is then its record so far, as JSON values, set by its host: what was spent is counted.
+    """
 
     code, status, hint = "rejected", 422, "Change the seed or the prompt, allow more attempts, or relax the gate."
+    record: dict[str, Any] | None = None
 
-    def __init__(self, detector: str, frame: int | None, value: float, reason: str) -> None:
-        super().__init__(detector, frame, value, reason)
+    def __init__(self, detector: str, frame: int | None, value: float, reason: str, is_final: bool = False) -> None:
+        super().__init__(detector, frame, value, reason, is_final)
         self.detector, self.frame, self.value, self.reason = detector, frame, value, reason
+        self.is_final = is_final
 
     def __str__(self) -> str:
         where = "the clip" if self.frame is None else f"frame {self.frame}"

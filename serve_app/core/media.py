@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
 
 from serve_app.core.errors import InvalidInput
+from serve_app.core.origin import Origin
 
 Pixels = npt.NDArray[np.uint8]
 Samples = npt.NDArray[np.float32]
@@ -18,11 +19,13 @@ Samples = npt.NDArray[np.float32]
 class Image:
     """A still: ``pixels`` uint8 RGB ``(H, W, 3)``. May be read-only; copy before writing.
 
-    ``model`` says what made it and follows it into its file, as with a clip; empty for an upload.
+    ``model`` says what made it and follows it into its file, as with a clip; empty for an upload. So does ``origin``,
+    which a host fills in: a stage that works on another's picture returns it by `dataclasses.replace`, and keeps both.
     """
 
     pixels: Pixels
     model: str = ""
+    origin: Origin = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 3 or self.pixels.shape[2] != 3:
@@ -61,6 +64,7 @@ class Clip:
     """Frames in time: ``frames`` uint8 RGB ``(T, H, W, 3)`` at ``fps`` Hz (exact), perhaps with ``audio``.
 
     ``model`` says what made it (``animatic``, a hub id, a directory's name) and follows the clip into its file.
+    So does ``origin``, which a host fills in: a stage that works on another's clip returns it by `dataclasses.replace`.
     Frames may be read-only (a view into a shared store); copy before writing.
     """
 
@@ -68,6 +72,7 @@ class Clip:
     fps: Fraction
     model: str
     audio: Audio | None = None
+    origin: Origin = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.frames.dtype != np.uint8 or self.frames.ndim != 4 or self.frames.shape[3] != 3:

@@ -49,11 +49,31 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Series:
+    """What one ``detector`` measured over time: ``values`` in ``unit`` at ``frames``, held against two limits.
+
+    ``measure`` is its name in `Score.measures`. ``taken``: what of the values the limits are meant for, such as
+    ``lowest`` or ``median``. ``is_floor``: beyond a limit means below it.
+    """
+
+    measure: str
+    detector: str
+    unit: str
+    taken: str
+    frames: tuple[int, ...]
+    values: tuple[float, ...]
+    warn_at: float | None = None
+    fail_at: float | None = None
+    is_floor: bool = False
+
+
+@dataclass(frozen=True)
 class Score:
     """A judge's whole answer. Callers rely on ``judge``, ``points``, ``findings`` and ``verdict`` alone.
 
     ``points``: 0..100, higher is better; ranks attempts, never decides. ``measures``: name -> number, for the reader.
-    ``checkpoints``: what a contact sheet shows.
+    ``checkpoints``: what a contact sheet shows. ``series``: measures over time, for a reader who wants to see them; a
+    run's report does without.
     """
 
     judge: str
@@ -62,6 +82,7 @@ class Score:
     findings: tuple[Finding, ...]
     checkpoints: tuple[Checkpoint, ...] = ()
     measures: dict[str, float] = field(default_factory=dict)
+    series: tuple[Series, ...] = ()
 
     @property
     def verdict(self) -> Verdict:

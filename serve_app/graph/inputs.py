@@ -8,7 +8,8 @@ from typing import Any
 
 from serve_app.core.adapter import WantedAdapters
 from serve_app.core.artifact import Artifact
-from serve_app.core.errors import InvalidInput, Misconfigured, Unknown
+from serve_app.core.errors import BadRequest, InvalidInput, Misconfigured, Unknown
+from serve_app.core.media import Clip, Image
 from serve_app.graph.spec import InputSpec
 
 MAX_SEED = 2**63 - 1
@@ -20,7 +21,7 @@ def take_inputs(specs: Mapping[str, InputSpec], given: Mapping[str, Any]) -> dic
     """Return every declared input by its own name, defaults filled in; None for an optional one that was left out.
 
     Raises InvalidInput naming `inputs.<name>` for an unknown name, a value given twice through an alias, a missing one,
-    or one of the wrong type or range.
+    or one of the wrong type or range; BadRequest for an adapter that is missing.
     """
     owners = {alias: name for name, spec in specs.items() for alias in (name, *spec.aliases)}
     values: dict[str, Any] = {}
@@ -50,7 +51,9 @@ def _take(name: str, spec: InputSpec, value: Any) -> Any:
     value = spec.default if value is None else value
     if value is None:
         if spec.is_required:
-            raise InvalidInput(f"inputs.{name}", f"is required ({spec.type})")
+            # The API that callers of character adapters know answers 400 where one is wanted and none is named.
+            kind = BadRequest if spec.type == "adapter" else InvalidInput
+            raise kind(f"inputs.{name}", f"is required ({spec.type})")
         if spec.type == "seed":
             raise InvalidInput(f"inputs.{name}", "a seed is drawn before a run is bound")
         return None
@@ -69,7 +72,9 @@ def _fault(spec: InputSpec, value: Any) -> str | None:
         case "boolean":
             return None if isinstance(value, bool) else "is true or false"
         case "image":
-            return None if isinstance(value, Artifact) else "is a picture"
+            return None if isinstance(value, Artifact | Image) else "is a picture"
+        case "clip":
+            return None if isinstance(value, Artifact | Clip) else "is a video"
         case "adapter":
             return _adapter_fault(value)
         case "seed":

@@ -143,9 +143,21 @@ def _step(where: str, node: str, spec: PipelineSpec, deployments: Mapping[str, D
     gated = deployment.contract.gates
     if gated is not None and (gated not in takes or takes[gated].is_input):
         raise Misconfigured(f"{where} nodes.{node}.take.{gated}", f"{node_spec.use} guards what another node makes")
+    _check_wires(f"{where} nodes.{node}.take", deployment, takes)
     step = Step(node, deployment, node_spec.params, takes)
     _check_params_statically(f"{where} nodes.{node}.with", step, spec)
     return step
+
+
+def _check_wires(where: str, deployment: Deployment, takes: Mapping[str, Source]) -> None:
+    """Raise Misconfigured where the weights need other ports than those that are connected."""
+    wired = getattr(deployment.stage, "wired", None)
+    # As in `_params`: outside of any configuration there are no weights to hold them against.
+    if wired is not None and isinstance(deployment.weights, deployment.contract.weights):
+        try:
+            wired(deployment.weights, frozenset(takes))
+        except InvalidInput as error:
+            raise Misconfigured(f"{where}.{error.field}", error.reason) from error
 
 
 def _source(where: str, wire: str, port: Port, spec: PipelineSpec, deployments: Mapping[str, Deployment]) -> Source:
@@ -229,6 +241,10 @@ def _params(step: Step, specs: Mapping[str, InputSpec], inputs: Mapping[str, Any
             check(params)
         except BadRequest as error:
             raise InvalidInput(_blame(step, refs, error.field), error.reason) from error
+    fits = getattr(step.deployment.stage, "fits", None)
+    # A pipeline that is compiled outside of any configuration has no weights to hold its params against.
+    if fits is not None and isinstance(step.deployment.weights, contract.weights):
+        fits(params, step.deployment.weights)
     return params
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from serve_app.core.errors import InputLost, Rejected, StageFailed, Unavailable
+from serve_app.core.errors import InputLost, Rejected, Unavailable
 from serve_app.graph.callers import Call, Caller
+from serve_app.graph.flow import WHOLE, Flow, NotReached, Streaming
 from serve_app.graph.plan import Bound, Plan, Step
+from serve_app.graph.preparing import Preparing
 from serve_app.graph.record import Called
+from serve_app.graph.relay import Relay
 
 
 class Watcher(Protocol):
@@ -33,13 +36,13 @@ class Watcher(Protocol):
         ...
 
     def step_rejected(self, step: Step, error: Rejected) -> None:
-        """A gate turned its clip away."""
+        """A gate turned its clip away, or a stage gave up its own attempt."""
         ...
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a walk left: every finished step, and the first gate's rejection, if any."""
+    """What a walk left: every finished step, and the first rejection, if any."""
 
     done: Mapping[str, Called]
     rejected: Rejected | None
@@ -47,15 +50,22 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Rules:
-    """How to walk: whether gates are enforced, how often a lost step is called again, and after how long (s)."""
+    """How to walk: whether gates are enforced, how often a lost step is called again, and after how long (s).
+
+    ``streaming`` says whether clips move in chunks.
+    """
 
     are_gates_enforced: bool = True
     step_retries: int = 3
     backoff_s: float = 0.5
+    streaming: Streaming = WHOLE
 
 
-class _NotReached(Exception):
-    """A step behind a gate that rejected."""
+Keep = Callable[[Called], Awaitable[None]]
+"""Remembers a step that was worked off in pieces, which a caller saw one by one."""
+
+
+async def _forget(called: Called) -> None: ...
 
 
 @dataclass
@@ -64,28 +74,30 @@ class _Walk:
     caller: Caller
     watcher: Watcher
     rules: Rules
+    preparing: Preparing
+    remember: Keep
     tasks: dict[str, asyncio.Task[Called]] = field(default_factory=dict)
 
-    def start(self, step: Step) -> None:
-        self.tasks[step.node] = asyncio.create_task(self._run(step), name=step.node)
+    def start(self, step: Step, relay: Relay) -> None:
+        self.tasks[step.node] = asyncio.create_task(self._run(step, relay), name=step.node)
+        self.tasks[step.node].add_done_callback(lambda task: relay.ended(step.node, task))
 
-    async def _run(self, step: Step) -> Called:
+    async def _run(self, step: Step, relay: Relay) -> Called:
         values: dict[str, Any] = {}
         for port, source in step.takes.items():
             if source.is_input:
                 value = self.bound.inputs[source.name]
             else:
-                value = (await self._await(source.name)).value
+                value = relay.early(step, port) or await self.value_of(source.name)
             if value is not None:
                 values[port] = value
-        self.watcher.step_started(step)
         try:
-            called = await self._call(step, values)
+            called = await relay.work(step, values)
         except Rejected as error:
             self.watcher.step_rejected(step, error)
-            if self.rules.are_gates_enforced:
-                raise
-            called = self._hand_on(step)
+            if self.rules.are_gates_enforced or step.deployment.contract.gates is None:
+                raise  # one that is no gate gave up its own attempt, and has nothing to hand on
+            called = await self._hand_on(step)
         self.watcher.step_finished(step, called)
         return called
 
@@ -93,21 +105,44 @@ class _Walk:
         try:
             return await asyncio.shield(self.tasks[node])
         except Rejected as error:
-            raise _NotReached(node) from error
+            raise NotReached(node) from error
 
-    async def _call(self, step: Step, values: Mapping[str, Any]) -> Called:
-        params = self.bound.params[step.node]
+    async def value_of(self, node: str) -> Any:
+        """See `Walker.value_of`."""
+        return (await self._await(node)).value
+
+    async def keep(self, called: Called) -> None:
+        """See `Walker.keep`."""
+        await self.remember(called)
+
+    def is_done(self, node: str) -> bool:
+        """See `Walker.is_done`."""
+        return self.tasks[node].done()
+
+    def begin(self, step: Step, values: Mapping[str, Any]) -> Call:
+        """See `Walker.begin`."""
+        self.watcher.step_started(step)
+        return self.prepared(step, values)
+
+    def prepared(self, step: Step, values: Mapping[str, Any]) -> Call:
+        """See `Walker.prepared`."""
         tell: Callable[[int, int], None] = lambda done, of: self.watcher.step_progressed(step, done, of)  # noqa: E731
+        return Call(step, self.bound.params[step.node], values, tell, self.preparing.warnings(step.node))
+
+    async def perform(self, call: Call, may_repeat: Callable[[], bool] = lambda: True) -> Called:
+        """See `Walker.perform`."""
         retries = 0
         while True:
             try:
-                return await self.caller.call(Call(step, params, values, tell))
+                return await self.caller.call(call)
             except InputLost:
                 raise
             except Unavailable as error:
+                if not may_repeat():
+                    raise InputLost(error.what, f"its clip broke off: {error.detail}") from error
                 if retries == self.rules.step_retries:
                     raise
-                self.watcher.step_retried(step, error)
+                self.watcher.step_retried(call.step, error)
             await asyncio.sleep(self.rules.backoff_s * 2**retries)
             retries += 1
 
@@ -117,12 +152,10 @@ class _Walk:
         in_order = (self.tasks[step.node].exception() for step in self.bound.plan.steps if step.node in self.tasks)
         return Outcome(done, next((error for error in in_order if isinstance(error, Rejected)), None))
 
-    def _hand_on(self, step: Step) -> Called:
+    async def _hand_on(self, step: Step) -> Called:
         """Open a gate: its value is the value of the port it guards, and its record that of the step before."""
-        gated = step.deployment.contract.gates
-        if gated is None:
-            raise StageFailed(step.deployment.contract.name, Rejected.__name__, "it rejected, and it is no gate")
-        return self.tasks[step.takes[gated].name].result()
+        gated = step.deployment.contract.gates or ""
+        return await self._await(step.takes[gated].name)
 
 
 def needed(plan: Plan, known: Mapping[str, Called]) -> list[Step]:
@@ -135,20 +168,46 @@ def needed(plan: Plan, known: Mapping[str, Called]) -> list[Step]:
     return [step for step in plan.steps if step.node in wanted]
 
 
+def standing(plan: Plan, known: Mapping[str, Called]) -> dict[str, Called]:
+    """Return what of ``known`` still holds: nothing that was made of what a step which must run again had made.
+
+    A step that runs again may make something else, on another device: what judged its first clip, or shows it, says
+    nothing of the next one.
+    """
+    held = dict(known)
+    while True:
+        remade = {step.node for step in needed(plan, held)}
+        for step in plan.steps:
+            if not remade.isdisjoint(step.needs):
+                remade.add(step.node)
+        if remade.isdisjoint(held):
+            return held
+        held = {node: called for node, called in held.items() if node not in remade}
+
+
 async def walk(
-    bound: Bound, caller: Caller, watcher: Watcher, rules: Rules, known: Mapping[str, Called] | None = None
+    bound: Bound,
+    caller: Caller,
+    watcher: Watcher,
+    rules: Rules,
+    known: Mapping[str, Called] | None = None,
+    keep: Keep = _forget,
 ) -> Outcome:
     """Run the steps that are needed. After a rejection the branches beside the gate still finish: the evidence.
 
     Any other error, or cancellation of this task, stops every step in flight before it is passed on. Raises InputLost
-    when a value was lost between two steps: walk again, with what is still ``known``.
+    when a value was lost between two steps: walk again, with what is still ``known``; what of it no longer holds is not
+    used (`standing`). ``keep`` hears of steps that were called piece by piece (`Errand.is_piece`), once for each.
     """
-    known = known or {}
-    state = _Walk(bound, caller, watcher, rules)
+    known = {node: called for node, called in (known or {}).items() if not _is_spent(called.value)}
+    known = standing(bound.plan, known)
+    steps = needed(bound.plan, known)
+    state = _Walk(bound, caller, watcher, rules, Preparing(bound, caller, steps, known), keep)
+    relay = Relay(state, bound, steps, known, rules.streaming)
     for node, called in known.items():
         state.tasks[node] = asyncio.create_task(_value(called), name=node)
-    for step in needed(bound.plan, known):
-        state.start(step)
+    for step in steps:
+        state.start(step, relay)
     try:
         pending = set(state.tasks.values())
         while pending:
@@ -156,7 +215,13 @@ async def walk(
             _raise_first(finished)
         return state.outcome()
     finally:
+        await state.preparing.stop()
         await _stop(state.tasks.values())
+
+
+def _is_spent(value: Any) -> bool:
+    """Whether it is a clip of which chunks have been let go."""
+    return isinstance(value, Flow) and not value.is_whole
 
 
 async def _value(called: Called) -> Called:
@@ -166,7 +231,7 @@ async def _value(called: Called) -> Called:
 def _raise_first(finished: set[asyncio.Task[Called]]) -> None:
     for task in finished:
         error = task.exception()
-        if error is not None and not isinstance(error, Rejected | _NotReached):
+        if error is not None and not isinstance(error, Rejected | NotReached):
             raise error
 
 

@@ -17,7 +17,7 @@ SHIPPED = Path(__file__).parent.parent / "pipelines"
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")]
 """What an input, a node or an output is called. Names become files, parts of addresses, and words in a drawing."""
 
-InputType = Literal["text", "integer", "number", "boolean", "seed", "image", "adapter"]
+InputType = Literal["text", "integer", "number", "boolean", "seed", "image", "clip", "adapter"]
 
 
 class InputSpec(Strict):
@@ -55,6 +55,15 @@ class RunPolicy(Strict):
     attempts: int = Field(1, ge=1, le=20, description="tries in all")
     vary: Literal["seed", "nothing"] = Field("seed", description="what differs between attempts")
     budget_s: float | None = Field(None, gt=0, description="seconds of work for all attempts; then the run ends")
+    budget_usd: float | None = Field(
+        None, gt=0, description="USD for all attempts; then the run ends, in the middle of a step too"
+    )
+    max_seconds: float | None = Field(
+        None, gt=0, description="a target, in `budget_s`'s seconds: missed, it is a warning"
+    )
+    max_cost_usd: float | None = Field(
+        None, gt=0, description="a target, in USD: missed, it is a warning and ends nothing"
+    )
     keep: Literal["best", "none"] = Field(
         "none",
         description="when every attempt is rejected: finish and deliver the best one, marked rejected, or nothing",

@@ -11,22 +11,25 @@ from starlette.types import Message, Receive, Scope, Send
 
 from serve_app.core.artifact import Artifact
 from serve_app.http.desk import Base, Desk, RunId
+from serve_app.http.facts import headers_of
 from serve_app.http.problems import plain, respond
-from serve_app.http.wire import ArtifactList, outputs_of
+from serve_app.http.wire import ArtifactList, every_output_of
+from serve_app.runs.outputs import attempt_of
 
 _SHOWN = ("image/", "video/", "audio/", "application/json", "text/plain")
 _ACTIVE = "image/svg+xml"  # a picture that may hold script
 
 
 async def index(service: Desk, base: Base, run_id: RunId) -> ArtifactList:
-    """Return a run's outputs; none before it has ended."""
-    return ArtifactList(run_id=run_id, artifacts=outputs_of(await service.get(run_id), base))
+    """Return a run's outputs and those of each attempt, rejected ones too; none before it has ended."""
+    return ArtifactList(run_id=run_id, artifacts=every_output_of(await service.get(run_id), base))
 
 
 async def download(request: Request, service: Desk, run_id: RunId, name: str) -> Response:
     """Send an output's bytes. They never change under their digest, so a cache may keep them for good."""
     artifact, path = await service.artifact(run_id, name)
     headers = {
+        **headers_of(await service.get(run_id), attempt_of(name)),
         "ETag": f'"{artifact.digest}"',
         "Cache-Control": "private, max-age=31536000, immutable",
         "X-Content-Type-Options": "nosniff",

@@ -41,6 +41,31 @@ async def read_submission(request: Request, service: Service) -> Submission:
     return await to_thread.run_sync(partial(decode, body, declared, service.limits))
 
 
+async def read_json(request: Request, service: Service) -> bytes:
+    """Return the bytes of a JSON body; raise BadRequest's family, or HTTPException 415."""
+    media_type, _ = _content_type(request)
+    if media_type != JSON:
+        raise HTTPException(415, f"send {JSON}", {"Accept": JSON})
+    return await read_body(request, service.limits.body_bytes)
+
+
+async def read_form(request: Request, service: Service) -> dict[str, form.Part]:
+    """Return the parts of a form by their names; raise BadRequest's family, or HTTPException 415."""
+    media_type, parameters = _content_type(request)
+    if media_type != FORM:
+        raise HTTPException(415, f"send {FORM}", {"Accept": FORM})
+    boundary = parameters.get(b"boundary")
+    if not boundary:
+        raise BadRequest("body", "the Content-Type names no boundary")
+    raw = await read_body(request, service.limits.body_bytes)
+    parts: dict[str, form.Part] = {}
+    for part in form.parse(raw, boundary, service.limits.parts):
+        if part.name in parts:
+            raise InvalidInput(part.name, "the field was sent twice")
+        parts[part.name] = part
+    return parts
+
+
 def decode(body: Body, declared: Mapping[str, Mapping[str, Any]], limits: Limits) -> Submission:
     """Return the submission in ``body``; ``declared`` has every pipeline's inputs. Raises BadRequest's family."""
     asked = _from_json(body.raw, limits) if body.media_type == JSON else _from_form(body, limits)

@@ -23,3 +23,4 @@ def base_of(request: Request) -> str:
 Desk = Annotated[Service, Depends(service_of)]
 Base = Annotated[str, Depends(base_of)]
 RunId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="The run's id, of your own choice or ours.")]
+SweepId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,40}$", description="The sweep's id, of your choice or ours.")]

@@ -39,6 +39,8 @@ def convert(declared: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any],
 def _convert(field: str, kind: str, value: Any, limits: Limits) -> Any:
     if kind == "image":
         return _picture(field, value, limits)
+    if kind == "clip":
+        return _clip(field, value, limits)
     if kind not in _FROM_JSON:
         raise InvalidInput(field, f"an input of type {kind} cannot be sent over HTTP")
     if not isinstance(value, Part):
@@ -55,6 +57,12 @@ def _picture(field: str, value: Any, limits: Limits) -> Upload:
     if not isinstance(text, str):
         raise InvalidInput(field, f"{_shown(value)} is not a picture; send a data URL, base64 or a file part")
     return pictures.from_text(field, text, limits.upload_bytes)
+
+
+def _clip(field: str, value: Any, limits: Limits) -> Upload:
+    if not isinstance(value, Part) or not value.is_file:
+        raise InvalidInput(field, "a video is sent as a file part of multipart/form-data")
+    return pictures.checked(field, Upload(value.data, value.filename or None), limits.upload_bytes)
 
 
 def _text(field: str, value: Any, limits: Limits) -> str:

@@ -38,5 +38,5 @@ def checked(field: str, upload: Upload, limit_bytes: int) -> Upload:
     if not upload.data:
         raise InvalidPicture(field, "the file is empty")
     if len(upload.data) > limit_bytes:
-        raise TooLarge(field, f"the picture is {len(upload.data)} bytes and the limit is {limit_bytes}")
+        raise TooLarge(field, f"the file is {len(upload.data)} bytes and the limit is {limit_bytes}")
     return upload

@@ -15,8 +15,8 @@ _WAIT = re.compile(r"\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?:;.*)?", re.ASCII | re
 _GROWTH = 1.5
 
 
-def wait_s(request: Request, limits: Limits) -> int:
-    """Return how long the caller would wait, cut to the server's limit; 0 without the preference.
+def wait_s(request: Request, limits: Limits) -> int | None:
+    """Return how long the caller would wait, cut to the server's limit; None without the preference.
 
     RFC 7240 section 2 has a server ignore what it does not understand; what it followed is in `Preference-Applied`.
     """
@@ -24,7 +24,7 @@ def wait_s(request: Request, limits: Limits) -> int:
         match = _WAIT.fullmatch(preference)
         if match is not None:
             return min(int(match[1]), int(limits.wait_s))
-    return 0
+    return None
 
 
 async def wait_for_end(request: Request, service: Service, run: Run, seconds: float) -> Run:

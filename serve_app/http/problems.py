@@ -26,7 +26,7 @@ from serve_app.http.wire import FieldError, Problem, ProblemType
 MEDIA_TYPE = "application/problem+json"
 UNAVAILABLE_RETRY_S = 5
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("greenlight.http")
 
 
 def install(app: FastAPI) -> None:
@@ -41,6 +41,7 @@ async def answer(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
     at = base_of(request) + problem.type if problem.type.startswith("/") else problem.type
     problem = problem.model_copy(update={"type": at, "run_id": request.path_params.get("run_id")})
+    request.state.problem = problem.code  # for the traffic's counters
     if problem.status >= 500:
         incident = uuid4().hex
         _log.error(

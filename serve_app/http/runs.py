@@ -10,10 +10,12 @@ from starlette.requests import Request
 
 from serve_app.http.body import read_submission
 from serve_app.http.desk import Base, Desk, RunId
+from serve_app.http.facts import headers_of
+from serve_app.http.idempotency import run_id_of
 from serve_app.http.prefer import wait_for_end, wait_s
-from serve_app.http.service import ListQuery, Service
+from serve_app.http.service import ListQuery, Service, Submission
 from serve_app.http.wire import RunList, RunView, from_page, from_run
-from serve_app.runs.model import RunState
+from serve_app.runs.model import Run, RunState
 
 
 class ListParameters(BaseModel):
@@ -28,8 +30,8 @@ class ListParameters(BaseModel):
 
 
 async def create(request: Request, response: Response, service: Desk, base: Base) -> RunView:
-    """Submit a run under an id of ours. Prefer PUT where a lost answer would have you send it again."""
-    return await _submit(request, response, service, base, None)
+    """Submit a run under an id of ours. With an `Idempotency-Key`, sending it again is the same run, as with PUT."""
+    return await _submit(request, response, service, base, run_id_of(request))
 
 
 async def put(request: Request, response: Response, service: Desk, base: Base, run_id: RunId) -> RunView:
@@ -38,21 +40,31 @@ async def put(request: Request, response: Response, service: Desk, base: Base, r
 
 
 async def _submit(request: Request, response: Response, service: Service, base: str, run_id: str | None) -> RunView:
-    submission = await read_submission(request, service)
+    run = await carry_out(request, response, service, run_id, await read_submission(request, service))
+    view = from_run(run, base)
+    response.headers["Location"] = view.links.self
+    return view
+
+
+async def carry_out(
+    request: Request, response: Response, service: Service, run_id: str | None, submission: Submission
+) -> Run:
+    """Submit a run, wait as `Prefer` has it, and set the answer's status and headers, but for its Location."""
     run, is_new = await service.submit(run_id, submission)
     seconds = wait_s(request, service.limits)
     if seconds:
         run = await wait_for_end(request, service, run, seconds)
         response.headers["Preference-Applied"] = f"wait={seconds}"
     response.status_code = (201 if run.state.is_final else 202) if is_new else 200
-    view = from_run(run, base)
-    response.headers["Location"] = view.links.self
-    return view
+    response.headers.update(headers_of(run))
+    return run
 
 
-async def show(service: Desk, base: Base, run_id: RunId) -> RunView:
+async def show(response: Response, service: Desk, base: Base, run_id: RunId) -> RunView:
     """Return a run as it stands."""
-    return from_run(await service.get(run_id), base)
+    run = await service.get(run_id)
+    response.headers.update(headers_of(run))
+    return from_run(run, base)
 
 
 async def index(service: Desk, base: Base, asked: Annotated[ListParameters, Query()]) -> RunList:

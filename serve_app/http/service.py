@@ -9,6 +9,9 @@ from typing import Any, Protocol
 
 from serve_app.core.artifact import Artifact
 from serve_app.runs.model import Event, Page, Run, RunState
+from serve_app.runs.sweep import SweepSpec
+from serve_app.runs.sweep_model import Cell, Sweep, SweepPage
+from serve_app.runs.tally import Figures
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,22 @@ class Upload:
 
 
 @dataclass(frozen=True)
+class Address:
+    """The facade's address that a run was asked for at, and the seed which that gives to those who name none."""
+
+    path: str
+    seed: int | None
+
+
+@dataclass(frozen=True)
 class Submission:
     """A run as asked for: ``inputs`` have their declared types (pictures are Uploads); ranges are not checked yet."""
 
     pipeline: str
     inputs: Mapping[str, Any]
     policy: Mapping[str, Any]
+    address: Address | None = None
+    """Where it was asked for, if not at /v1/runs."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +77,50 @@ class ListQuery:
 
 
 Events = list[Event]
+Cards = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class SweepDetail:
+    """A sweep with all of its cells."""
+
+    sweep: Sweep
+    cells: tuple[Cell, ...]
+
+
+class Sweeps(Protocol):
+    """The sweeps of the house: grids of runs that the runners work through by themselves."""
+
+    async def submit(self, sweep_id: str | None, spec: SweepSpec) -> tuple[SweepDetail, bool]:
+        """Record a sweep durably and return it, and whether it is new; None as ``sweep_id`` has one made.
+
+        Every cell is checked first: a mistake in one refuses the sweep. Inputs that are Uploads are stored. Raises
+        BadRequest's family, and Conflict when the id stands for another specification.
+        """
+        ...
+
+    async def get(self, sweep_id: str) -> SweepDetail:
+        """Return the sweep; raise Unknown."""
+        ...
+
+    async def list(self, limit: int, cursor: str | None) -> SweepPage:
+        """Return one page of sweeps, newest first; raise InvalidInput for a cursor that is not one."""
+        ...
+
+    async def cancel(self, sweep_id: str) -> SweepDetail:
+        """Ask the sweep to stop and return it; raise Unknown, or Conflict when it had ended otherwise."""
+        ...
 
 
 class Service(Protocol):
     """The house as the HTTP floor sees it. Any replica's service answers for any run."""
 
     limits: Limits
+
+    @property
+    def sweeps(self) -> Sweeps:
+        """The sweeps of this house."""
+        ...
 
     def pipelines(self) -> list[dict[str, Any]]:
         """Return what is served: name, description, inputs, outputs, policy, steps and diagram (mermaid) of each.
@@ -103,6 +154,18 @@ class Service(Protocol):
 
     async def artifact(self, run_id: str, name: str) -> tuple[Artifact, Path]:
         """Return the run's output ``name`` and a local file that holds its bytes; raise Unknown."""
+        ...
+
+    async def adapters(self) -> Cards:
+        """Return every adapter that a request may name, as `AdapterCard.as_json` with its ``deployment``."""
+        ...
+
+    async def models(self) -> Cards:
+        """Return every deployed model, as `http.models.ModelView` shows it."""
+        ...
+
+    async def figures(self) -> Figures:
+        """Return the metrics that the store keeps, and what has not ended."""
         ...
 
     async def health(self) -> dict[str, Any]:

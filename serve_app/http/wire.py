@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from serve_app.runs import outputs
 from serve_app.runs.model import Event, Page, Run, RunState
 
 
@@ -65,7 +66,7 @@ class OutputFile(Said):
 
 
 class ArtifactList(Said):
-    """A run's outputs by name."""
+    """A run's outputs by name, and those of each attempt as ``<output>@<attempt>``."""
 
     object: Literal["artifacts"] = "artifacts"
     run_id: str
@@ -115,6 +116,9 @@ class RunView(BaseModel):
     is_cancel_requested: bool
     inputs: dict[str, Any] = Field(description="As given; a picture is its digest, media_type and size_bytes.")
     policy: dict[str, Any]
+    seed_origin: str | None = Field(
+        description="Who chose the first seed: caller, drawn, the pipeline's default, or `optimal: ` and what is known."
+    )
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -126,6 +130,21 @@ class RunView(BaseModel):
     warnings: list[Any]
     error: RunError | None
     artifacts: dict[str, OutputFile]
+    links: RunLinks
+
+
+class JudgementView(BaseModel):
+    """What a judge said of a file: the run that asked it, and its ``score`` (null while it works)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str = Field(description="The run's id.")
+    object: Literal["judgement"] = "judgement"
+    pipeline: str = Field(description="`judge-image` or `judge-video`: what the file is, by its first bytes.")
+    state: RunState
+    verdict: VerdictView | None
+    score: dict[str, Any] | None = Field(description="Verdict, points, findings, checkpoints and measures.")
+    warnings: list[Any]
     links: RunLinks
 
 
@@ -199,6 +218,7 @@ def from_run(run: Run, base: str = "") -> RunView:
         is_cancel_requested=run.is_cancel_requested,
         inputs={name: _brief(value) for name, value in run.inputs.items()},
         policy=run.policy,
+        seed_origin=run.seed_origin,
         created_at=_time(run.created_s),
         started_at=None if run.started_s is None else _time(run.started_s),
         finished_at=None if run.finished_s is None else _time(run.finished_s),
@@ -220,10 +240,31 @@ def from_run(run: Run, base: str = "") -> RunView:
     )
 
 
+def from_judgement(run: Run, base: str = "") -> JudgementView:
+    """Return the run of a judging pipeline as what it was asked for."""
+    view = from_run(run, base)
+    return JudgementView(
+        id=view.id,
+        pipeline=view.pipeline,
+        state=view.state,
+        verdict=view.verdict,
+        score=view.scores.get("judge"),
+        warnings=view.warnings,
+        links=view.links,
+    )
+
+
 def outputs_of(run: Run, base: str = "") -> dict[str, OutputFile]:
     """Return what ``run`` left, by name: its outputs, or of a rejected one the evidence; nothing before its report."""
-    report = run.report or {}
-    outputs: dict[str, dict[str, Any]] = {**(report.get("evidence") or {}), **(report.get("outputs") or {})}
+    return _files(run, base, outputs.of_run(run.report))
+
+
+def every_output_of(run: Run, base: str = "") -> dict[str, OutputFile]:
+    """Return what ``run`` left, and what each of its attempts left, as ``<output>@<attempt>``."""
+    return _files(run, base, {**outputs.of_run(run.report), **outputs.of_attempts(run.report)})
+
+
+def _files(run: Run, base: str, found: dict[str, dict[str, Any]]) -> dict[str, OutputFile]:
     return {
         name: OutputFile(
             url=f"{base}/v1/runs/{run.id}/artifacts/{name}",
@@ -232,7 +273,7 @@ def outputs_of(run: Run, base: str = "") -> dict[str, OutputFile]:
             digest=artifact["digest"],
             facts=artifact.get("facts") or {},
         )
-        for name, artifact in outputs.items()
+        for name, artifact in found.items()
     }
 
 

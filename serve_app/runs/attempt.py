@@ -9,7 +9,7 @@ from typing import Any
 
 from serve_app.core.artifact import Artifact
 from serve_app.core.score import Score
-from serve_app.graph.record import Called, StepRecord
+from serve_app.graph.record import NOTHING, Called, StepRecord
 from serve_app.runs.store import Recalled
 from serve_app.runs.values import from_json, is_kept
 
@@ -34,6 +34,16 @@ class Attempt:
     is_finished: bool = True
 
     @property
+    def is_hopeless(self) -> bool:
+        """Whether its rejection said that no other seed can help, so that there is no use in another attempt."""
+        return self.rejection is not None and bool(self.rejection.get("is_final"))
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether a step rejected what it was itself about to make, so that there is nothing to keep."""
+        return self.rejection is not None and any(record.value == NOTHING for record in self.records)
+
+    @property
     def rank(self) -> tuple[int, float]:
         """Greater is better: how many scores it lived to see, then the lowest of them in points.
 
@@ -50,11 +60,15 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Result:
-    """All attempts, which of them is delivered (None: nothing), and whether a gate passed it."""
+    """All attempts, which of them is delivered (None: nothing), and whether a gate passed it.
+
+    ``undelivered``: why the best attempt is not there though the policy would keep it; else None.
+    """
 
     attempts: tuple[Attempt, ...]
     delivered: Attempt | None
     is_accepted: bool
+    undelivered: str | None = None
 
     @property
     def judged(self) -> Attempt | None:
@@ -78,9 +92,10 @@ def small(done: Mapping[str, Called]) -> dict[str, Any]:
 
 
 def known_in(recalled: Recalled, number: int) -> dict[str, Called]:
-    """Return the steps of an attempt whose value was remembered whole."""
-    mine = {node: value for (n, node), value in recalled.items() if n == number and node != END}
-    return {node: from_json(value) for node, value in mine.items() if is_kept(value)}
+    """Return the steps of an attempt whose value was remembered whole; of one that was made again, the last value."""
+    mine = [value for (n, node), value in recalled.items() if n == number and node != END]
+    found = sorted((from_json(value) for value in mine if is_kept(value)), key=lambda called: called.record.started_s)
+    return {called.record.node: called for called in found}
 
 
 def records_in(recalled: Recalled, number: int) -> tuple[StepRecord, ...]:
@@ -103,7 +118,10 @@ def attempts_in(recalled: Recalled, seed: Callable[[int], int | None]) -> list[A
         end, records = recalled.get((number, END)), records_in(recalled, number)
         values = small(known_in(recalled, number))
         if end is not None:
-            attempts.append(Attempt(number, end["seed"], end["seconds"], records, values, end["rejection"]))
+            told = {(record["started_s"], record["node"]) for record in end["records"]}
+            # A runner that was lost while it finished the best attempt left steps, and no word on their time.
+            later_s = sum(record.seconds for record in records if (record.started_s, record.node) not in told)
+            attempts.append(Attempt(number, end["seed"], end["seconds"] + later_s, records, values, end["rejection"]))
         else:
             seconds = sum(record.seconds for record in records)
             attempts.append(Attempt(number, seed(number), seconds, records, values, None, is_finished=False))

@@ -15,6 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from serve_app.core.errors import Misconfigured, Unavailable
+from serve_app.runs.migrations import bring_up
 from serve_app.runs.tables import VERSION, metadata, schema
 
 _WAIT_S = 30
@@ -53,7 +54,7 @@ class Database:
         if not inspect(connection).has_table(schema.name):
             metadata.create_all(connection)
             connection.execute(insert(schema).values(version=VERSION))
-        version = connection.execute(select(schema.c.version)).scalar_one()
+        version = bring_up(connection, connection.execute(select(schema.c.version)).scalar_one())
         if version != VERSION:
             raise Misconfigured(self._where, f"its tables have version {version}, and this release has {VERSION}")
 

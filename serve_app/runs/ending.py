@@ -45,5 +45,9 @@ def rejected_json(result: Result) -> dict[str, Any]:
     judged = [attempt for attempt in result.attempts if attempt.is_finished]
     last = judged[-1].rejection or {}
     detail = f"every attempt was rejected ({len(judged)} in all); the last by {last['detector']}: {last['reason']}"
+    if judged[-1].is_hopeless:
+        detail += "; no other seed can help, so it was the last"
+    if result.undelivered is not None:
+        detail += f"; {result.undelivered}"
     facts = {"code": Rejected.code, "status": Rejected.status, "field": None, "hint": Rejected.hint, "detail": detail}
     return {**facts, "rejection": last}

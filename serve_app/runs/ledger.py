@@ -1,6 +1,6 @@
 """What a run cost: seconds of an accelerator's share and of CPU cores, at a price table's rates. Pure functions.
 
-    usd = seconds * (gpus * usd_per_s[accelerator] + cpus * usd_per_cpu_s)
+    usd = seconds * (gpus * usd_per_s[accelerator] + cpus * usd_per_cpu_s) + what the call was charged elsewhere
 
 Every attempt costs, the rejected ones too: the figure that matters is the cost per accepted clip. What has no price is
 never counted as free: its cost is None, so is every sum with it, and a warning names it.
@@ -9,7 +9,7 @@ never counted as free: its cost is None, so is every sum with it, and a warning 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -17,6 +17,7 @@ from pydantic import Field
 
 from serve_app.core.errors import Misconfigured
 from serve_app.core.stage import Strict
+from serve_app.graph.record import Charge, Resources, StepRecord
 from serve_app.runs.accelerators import priced_as
 
 _Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -51,7 +52,7 @@ class Usage:
     """What one ``step`` (its node's name) held, and for how long: a share of an ``accelerator``, and CPU cores.
 
     ``gpus``: 1.0 is the whole device, 0 none. ``phase`` tells the calls of one node apart, such as the two passes of
-    a two-stage generator; each is charged.
+    a two-stage generator; each is charged. ``charges`` are what the call paid to others, beside its time.
     """
 
     step: str
@@ -61,6 +62,7 @@ class Usage:
     cpus: float = 0.0
     attempt: int = 1
     phase: str = ""
+    charges: tuple[Charge, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("seconds", "gpus", "cpus"):
@@ -68,23 +70,29 @@ class Usage:
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} of {self.step} is 0 or more, not {value}")
 
+    @property
+    def charged_usd(self) -> float | None:
+        """The sum of the charges; None when one of them is unknown."""
+        return _total([charge.usd for charge in self.charges])
+
 
 @dataclass(frozen=True)
 class StepCost:
-    """One step's ``usage``, its rate in USD per second, and what it cost; both None where the table has no price."""
+    """One step's ``usage``, its rate in USD per second (None where the table has no price), and what it cost."""
 
     usage: Usage
     usd_per_s: float | None
 
     @property
     def usd(self) -> float | None:
-        """The rate times the seconds."""
-        return None if self.usd_per_s is None else self.usage.seconds * self.usd_per_s
+        """The rate times the seconds, and the charges; None when either is unknown."""
+        seconds_usd = None if self.usd_per_s is None else self.usage.seconds * self.usd_per_s
+        return _total([seconds_usd, self.usage.charged_usd])
 
     def as_json(self) -> dict[str, Any]:
         """Return the step's cost as JSON values, its usage among them."""
         rate = {"usd_per_s": _rounded(self.usd_per_s), "usd": _rounded(self.usd)}
-        return {**vars(self.usage), **rate}
+        return {**vars(self.usage), "charges": [vars(charge) for charge in self.usage.charges], **rate}
 
 
 @dataclass(frozen=True)
@@ -122,13 +130,24 @@ class Cost:
         }
 
 
-class Target(Strict):
-    """What a run should cost and take at most, to report against; it stops nothing (`budget_s` does)."""
+def usage_of(record: StepRecord, attempt: int = 1) -> Usage:
+    """Return what one call of a step held, as the ledger takes it."""
+    held = record.resources
+    return Usage(
+        step=record.node,
+        seconds=record.seconds,
+        accelerator=held.accelerator,
+        gpus=held.gpus,
+        cpus=held.cpus,
+        attempt=attempt,
+        charges=record.charges,
+    )
 
-    amount: _Price
-    """In ``currency``."""
-    currency: str = "USD"
-    seconds: _Price
+
+def unpriced(held: Resources, prices: Prices) -> str | None:
+    """Return the name of the accelerator that ``held`` is a share of, if it has no price; else None."""
+    is_priced = usd_per_s(Usage("", 0.0, held.accelerator, held.gpus, held.cpus), prices) is not None
+    return None if is_priced else str(held.accelerator)
 
 
 def usd_per_s(usage: Usage, prices: Prices) -> float | None:
@@ -145,39 +164,37 @@ def usd_per_s(usage: Usage, prices: Prices) -> float | None:
 def cost_of(usages: Sequence[Usage], prices: Prices) -> Cost:
     """Return what all steps of all attempts cost together."""
     steps = tuple(StepCost(usage, usd_per_s(usage, prices)) for usage in usages)
-    unpriced = sorted({str(step.usage.accelerator) for step in steps if step.usd is None})
     return Cost(
-        usd=_sum(steps),
+        usd=_total([step.usd for step in steps]),
         seconds=math.fsum(usage.seconds for usage in usages),
         by_step=steps,
-        warnings=tuple(f"there is no price for a second of {name!r}, so the cost is unknown" for name in unpriced),
+        warnings=tuple(_unknown(steps)),
         fx=dict(prices.fx),
     )
 
 
-def per_accepted(costs: Sequence[Cost], accepted: int) -> float | None:
+def per_accepted(usd: Sequence[float | None], accepted: int) -> float | None:
     """Return USD per accepted clip: what all runs cost, rejected ones too, over how many clips were accepted.
 
     None when nothing was accepted, or when one of the costs is unknown. Raises ValueError when ``accepted`` < 0.
     """
     if accepted < 0:
         raise ValueError(f"accepted is 0 or more, not {accepted}")
-    known = [cost.usd for cost in costs if cost.usd is not None]
-    return math.fsum(known) / accepted if accepted and len(known) == len(costs) else None
+    total = _total(usd)
+    return None if total is None or not accepted else total / accepted
 
 
-def meets(cost: Cost, passed_s: float, target: Target) -> bool | None:
-    """Whether a run that took ``passed_s`` seconds kept to ``target``; None when its cost is unknown.
+def _unknown(steps: Sequence[StepCost]) -> Iterator[str]:
+    """Say, once each, what has no price."""
+    names = {str(step.usage.accelerator) for step in steps if step.usd_per_s is None}
+    yield from (f"there is no price for a second of {name!r}, so the cost is unknown" for name in sorted(names))
+    whats = {charge.what for step in steps for charge in step.usage.charges if charge.usd is None}
+    yield from (f"nobody knows what {what!r} costs, so the cost is unknown" for what in sorted(whats))
 
-    Raises Misconfigured when the price table does not know the target's currency.
-    """
-    amount = cost.in_currency(target.currency)
-    return None if amount is None else amount <= target.amount and passed_s <= target.seconds
 
-
-def _sum(steps: Sequence[StepCost]) -> float | None:
-    known = [step.usd for step in steps if step.usd is not None]
-    return math.fsum(known) if len(known) == len(steps) else None
+def _total(usd: Sequence[float | None]) -> float | None:
+    known = [each for each in usd if each is not None]
+    return math.fsum(known) if len(known) == len(usd) else None
 
 
 def _rounded(value: float | None) -> float | None:

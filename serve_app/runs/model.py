@@ -15,6 +15,8 @@ from serve_app.core.errors import InvalidInput
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _NAME_LIMIT = 200
+_LATER = {"budget_usd", "max_seconds", "max_cost_usd"}
+"""Fields of a policy that came after the first runs were recorded: where they say nothing, a request is the same."""
 
 
 class RunState(StrEnum):
@@ -43,12 +45,16 @@ class Beat(Enum):
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What a caller asked for: ``inputs`` and ``policy`` are JSON objects, an image is an artifact's ``as_json()``."""
+    """What a caller asked for: ``inputs`` and ``policy`` are JSON objects, an image is an artifact's ``as_json()``.
+
+    ``seed_origin``: who chose the seed, in words; None for a pipeline that takes none. Not part of what was asked.
+    """
 
     id: str
     pipeline: str
     inputs: dict[str, Any]
     policy: dict[str, Any]
+    seed_origin: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class Run:
 
     ``claims``: how often a runner has taken it up. ``owner``: who holds the lease, None unless running.
     ``last_seq``: the number of its newest event, 0 before the first; the events of a final run end there.
+    ``seed_origin``: who chose the seed, in words; None where nobody is known to have.
     """
 
     id: str
@@ -73,6 +80,7 @@ class Run:
     error: dict[str, Any] | None
     report: dict[str, Any] | None
     last_seq: int
+    seed_origin: str | None = None
 
 
 @dataclass(frozen=True)
@@ -127,6 +135,8 @@ def check_pipeline_name(value: str) -> str:
 def request_digest(request: RunRequest) -> str:
     """Return the identity of what was asked, without the id: equal requests have equal digests.
 
+    A field of the policy that came later does not count while it is None: a run recorded before it is still the same.
+
     Raises InvalidInput naming ``inputs`` or ``policy`` when JSON cannot say them (NaN, infinity, bytes).
     """
     for field, value in (("inputs", request.inputs), ("policy", request.policy)):
@@ -134,4 +144,5 @@ def request_digest(request: RunRequest) -> str:
             digest.of_json(value)
         except (TypeError, ValueError) as error:
             raise InvalidInput(field, f"JSON cannot say this: {error}") from error
-    return digest.of_json({"pipeline": request.pipeline, "inputs": request.inputs, "policy": request.policy})
+    policy = {name: value for name, value in request.policy.items() if value is not None or name not in _LATER}
+    return digest.of_json({"pipeline": request.pipeline, "inputs": request.inputs, "policy": policy})

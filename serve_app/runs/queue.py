@@ -12,10 +12,11 @@ import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serve_app.core.errors import Cancelled, Conflict, Misconfigured, Unavailable, Unknown
 from serve_app.graph.callers import Caller
+from serve_app.graph.flow import WHOLE, Streaming
 from serve_app.graph.plan import Plan
 from serve_app.graph.run import Rules
 from serve_app.graph.spec import RunPolicy
@@ -28,6 +29,7 @@ from serve_app.runs.report import Reporter
 from serve_app.runs.scribe import Scribe
 from serve_app.runs.store import RunStore
 from serve_app.runs.values import inputs_from_json
+from serve_app.telemetry.log import about
 
 log = logging.getLogger("greenlight.queue")
 
@@ -40,7 +42,7 @@ class QueueSettings:
     """``slots`` runs at a time; a lease of ``lease_s``; an empty queue is looked at every ``poll_s``.
 
     ``max_claims``: claims in a row without any new result before a run is given up. ``step_retries``: calls of a step
-    after its replica was lost.
+    after its replica was lost. ``streaming``: how clips move.
     """
 
     slots: int = 1
@@ -48,6 +50,7 @@ class QueueSettings:
     poll_s: float = 0.1
     max_claims: int = 3
     step_retries: int = 3
+    streaming: Streaming = WHOLE
 
 
 class Queue:
@@ -84,7 +87,8 @@ class Queue:
         owner = f"{self._id}:{next(self._claims)}"
         run = await self._claim(owner)
         if run is not None:
-            await self._hold(run, owner)
+            with about(run.id):
+                await self._hold(run, owner)
             gc.collect()  # an error and its trace hold one another, and the clips of the steps that it went through
         return run
 
@@ -157,14 +161,18 @@ class Queue:
             raise Misconfigured("pipelines", str(Unknown("pipeline", run.pipeline, list(self._plans))))
         async with Scribe(self._store, run.id) as scribe:
             scribe.say("run.started", {"claims": run.claims})
+            policy = RunPolicy.model_validate(run.policy)
+            # The best attempt may be finished later, from the clips that its gate turned away.
+            streaming = replace(self._settings.streaming, is_kept=policy.keep == "best")
             attempts = Attempts(
                 run=run,
                 bound=plan.bind(inputs_from_json(plan, run.inputs)),
-                policy=RunPolicy.model_validate(run.policy),
+                policy=policy,
                 caller=self._caller,
                 store=self._store,
                 scribe=scribe,
-                rules=Rules(step_retries=self._settings.step_retries),
+                rules=Rules(step_retries=self._settings.step_retries, streaming=streaming),
+                prices=self._reporter.prices,
             )
             return await attempts.carry_out()
 
@@ -180,6 +188,7 @@ class Queue:
             ending = await self._ending(run, work)
             try:
                 report = self._reporter.report(run, ending.state, ending.result)
+                report = {**report, "seed_origin": run.seed_origin}
                 json.dumps(report, allow_nan=False)
             except Exception as fault:  # noqa: BLE001 - else a run that cannot be reported ends one runner after another
                 ending, report = Ending(RunState.FAILED, ending.result, error_json(fault, run.id)), None

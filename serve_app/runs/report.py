@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -12,9 +12,11 @@ from serve_app.core.score import Score, Verdict
 from serve_app.graph.plan import Plan
 from serve_app.graph.record import StepRecord
 from serve_app.runs.attempt import Attempt, Result
-from serve_app.runs.ledger import Prices, Usage, cost_of
+from serve_app.runs.ledger import Prices, cost_of, per_accepted, usage_of
 from serve_app.runs.model import Run, RunState
+from serve_app.runs.targets import missed
 
+_FINDING = ("detector", "frame", "value", "reason")
 _VERSIONS = ("greenlight-serve", "ray", "torch", "diffusers", "opencv-python-headless", "av")
 
 
@@ -29,7 +31,9 @@ class Reporter:
         """Return the report of a run that ends in ``state``. Every attempt is in it, delivered or not."""
         delivered = result.delivered
         plan = self.plans.get(run.pipeline)
-        attempts = [self._attempt(attempt, plan) for attempt in result.attempts]
+        cost = self._cost(result.attempts)
+        cost["usd_per_accepted_clip"] = per_accepted([cost["usd"]], int(result.is_accepted))
+        timings = _timings(run, result)
         return {
             "run": run.id,
             "pipeline": run.pipeline,
@@ -43,10 +47,11 @@ class Reporter:
             "delivered_attempt": None if delivered is None else delivered.number,
             "is_accepted": result.is_accepted,
             "first_frame_replaced": any(_was_replaced(record) for record in _records(delivered)),
-            "attempts": attempts,
-            "cost": self._cost([record for attempt in result.attempts for record in attempt.records], result),
-            "timings": _timings(run, result),
-            "warnings": _warnings(result),
+            "undelivered": result.undelivered,
+            "attempts": [self._attempt(attempt, plan) for attempt in result.attempts],
+            "cost": cost,
+            "timings": timings,
+            "warnings": _warnings(result, missed(run.policy, cost["usd"], timings["attempts_s"])),
             "versions": versions(),
         }
 
@@ -60,23 +65,16 @@ class Reporter:
             "seconds": round(attempt.seconds, 4),
             "scores": _scores(attempt),
             "outputs": _outputs(attempt, plan),
-            "cost": self._cost(list(attempt.records)),
+            "cost": self._cost([attempt]),
             "steps": [{**record.as_json(), "cost_usd": self._usd(record)} for record in attempt.records],
         }
 
     def _usd(self, record: StepRecord) -> float | None:
-        return cost_of([_usage(record)], self.prices).usd
+        return cost_of([usage_of(record)], self.prices).usd
 
-    def _cost(self, records: list[StepRecord], result: Result | None = None) -> dict[str, Any]:
-        cost = cost_of([_usage(record) for record in records], self.prices).as_json()
-        if result is not None:
-            cost["usd_per_accepted_clip"] = cost["usd"] if result.is_accepted else None
-        return cost
-
-
-def _usage(record: StepRecord) -> Usage:
-    held = record.resources
-    return Usage(step=record.node, seconds=record.seconds, cpus=held.cpus, gpus=held.gpus, accelerator=held.accelerator)
+    def _cost(self, attempts: Sequence[Attempt]) -> dict[str, Any]:
+        usages = [usage_of(record, attempt.number) for attempt in attempts for record in attempt.records]
+        return cost_of(usages, self.prices).as_json()
 
 
 def _records(attempt: Attempt | None) -> tuple[StepRecord, ...]:
@@ -112,7 +110,7 @@ def _verdict(result: Result) -> dict[str, Any]:
         return {"word": None, "detector": None, "frame": None, "value": None, "reason": "no attempt was judged"}
     word = _attempt_verdict(shown).word
     if shown.rejection is not None:
-        return {"word": word, **shown.rejection}
+        return {"word": word, **{name: shown.rejection[name] for name in _FINDING}}
     scores = [value for value in shown.values.values() if isinstance(value, Score)]
     worst = max(scores, key=lambda score: score.verdict, default=None)
     finding = None if worst is None else worst.worst
@@ -139,12 +137,14 @@ def _timings(run: Run, result: Result) -> dict[str, Any]:
     }
 
 
-def _warnings(result: Result) -> list[dict[str, Any]]:
-    """Each thing that a stage wanted said, once, with the node that said it."""
-    said: dict[tuple[str, str], None] = {}
+def _warnings(result: Result, of_the_run: Sequence[str]) -> list[dict[str, Any]]:
+    """Each thing that a stage wanted said, once, with the node that said it; then what is to be said of the run."""
+    said: dict[tuple[str | None, str], None] = {}
     for attempt in result.attempts:
         for record in attempt.records:
             said.update(dict.fromkeys((record.node, message) for message in record.warnings))
+    whole = [] if result.undelivered is None else [result.undelivered]
+    said.update(dict.fromkeys((None, message) for message in (*whole, *of_the_run)))
     return [{"node": node, "message": message} for node, message in said]
 
 

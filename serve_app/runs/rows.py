@@ -13,8 +13,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, func, insert, select, update
 
 from serve_app.core.errors import Conflict, Unknown
-from serve_app.runs import tables
+from serve_app.runs import tables, tally_rows
 from serve_app.runs.model import Event, Run, RunState, is_run_id
+from serve_app.runs.tally import Ended, tally_of
 
 Clock = Callable[[], float]
 """Returns unix seconds."""
@@ -45,6 +46,7 @@ def run_of(row: RowMapping) -> Run:
         error=None if row["error"] is None else json.loads(row["error"]),
         report=None if row["report"] is None else json.loads(row["report"]),
         last_seq=row["last_seq"],
+        seed_origin=row["seed_origin"],
     )
 
 
@@ -132,7 +134,11 @@ def end(connection: Connection, run_id: str, clock: Clock, state: RunState, resu
     error = result["error"]
     write_event(connection, run_id, clock, state.value, {} if error is None else {"error": error})
     changes = {"state": state.value, "finished_s": clock(), "owner": None, "lease_until_s": None}
-    return change(connection, run_id, {**changes, **{name: text_of(value) for name, value in result.items()}})
+    row = change(connection, run_id, {**changes, **{name: text_of(value) for name, value in result.items()}})
+    first_s = row["finished_s"] if row["started_s"] is None else row["started_s"]
+    queued_s = max(0.0, first_s - row["created_s"])
+    tally_rows.add(connection, tally_of(Ended(row["pipeline"], state, queued_s, result["report"], error)))
+    return row
 
 
 def _refusal(row: RowMapping) -> Conflict:

@@ -95,4 +95,5 @@ class Scribe:
 def rejection_json(error: Rejected) -> dict[str, Any]:
     """Return who turned the clip away, where and why, as JSON values; a value that is no number JSON knows is None."""
     value = error.value if math.isfinite(error.value) else None
-    return {"detector": error.detector, "frame": error.frame, "value": value, "reason": error.reason}
+    facts = {"detector": error.detector, "frame": error.frame, "value": value, "reason": error.reason}
+    return {**facts, "is_final": error.is_final}

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from serve_app.core.errors import Busy, Cancelled, Conflict, InvalidInput
-from serve_app.runs import rows, tables
+from serve_app.runs import rows, tables, tally_rows
 from serve_app.runs.database import Database
 from serve_app.runs.model import (
     Beat,
@@ -23,6 +23,9 @@ from serve_app.runs.model import (
     request_digest,
 )
 from serve_app.runs.store import ABANDONED, Events, Recalled
+from serve_app.runs.sweep_sql import SqlSweepStore
+from serve_app.runs.sweep_store import SweepStore
+from serve_app.runs.tally import Figures
 
 _runs = tables.runs.c
 _PAGE_LIMIT = 500
@@ -50,6 +53,7 @@ class SqlRunStore:
         """Open the store, and make its tables if they are missing; raise Misconfigured or Unavailable."""
         self._database = Database(url)
         self._clock = clock
+        self.sweeps: SweepStore = SqlSweepStore(self._database, clock)
 
     def close(self) -> None:
         """Close every connection."""
@@ -76,6 +80,7 @@ class SqlRunStore:
                 "policy": rows.text_of(request.policy),
                 "state": RunState.QUEUED.value,
                 "created_s": self._clock(),
+                "seed_origin": request.seed_origin,
             }
             connection.execute(insert(tables.runs).values(row))
             return rows.run_of(rows.existing(connection, request.id)), True
@@ -194,7 +199,7 @@ class SqlRunStore:
             found = connection.execute(query.limit(_check_limit(limit))).mappings().all()
         return [rows.event_of(row) for row in found]
 
-    def remember(self, run_id: str, attempt: int, node: str, value: dict[str, Any]) -> None:
+    def remember(self, run_id: str, attempt: int, node: str, value: dict[str, Any], is_progress: bool = True) -> None:
         """Record what a step gave; see RunStore.remember."""
         table = tables.results
         with self._database.write() as connection:
@@ -204,7 +209,8 @@ class SqlRunStore:
                 return
             row = {"run_id": run_id, "attempt": attempt, "node": node, "at_s": self._clock()}
             connection.execute(insert(table).values({**row, "value": rows.text_of(value)}))
-            rows.change(connection, run_id, {"fruitless_claims": 0})
+            if is_progress:
+                rows.change(connection, run_id, {"fruitless_claims": 0})
 
     def recall(self, run_id: str) -> Recalled:
         """Return everything that was remembered; see RunStore.recall."""
@@ -220,6 +226,11 @@ class SqlRunStore:
         with self._database.read() as connection:
             found = {row["state"]: row["count"] for row in connection.execute(query).mappings()}
         return {state: found.get(state.value, 0) for state in RunState}
+
+    def figures(self) -> Figures:
+        """Return the store's metrics; see RunStore.figures."""
+        with self._database.read() as connection:
+            return tally_rows.figures(connection, self._clock())
 
     def heartbeat(self, owner: str, kind: str) -> None:
         """Record that a process is alive; see RunStore.heartbeat."""

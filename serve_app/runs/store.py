@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from serve_app.runs.model import Beat, Event, Page, Run, RunRequest, RunState
+from serve_app.runs.sweep_store import SweepStore
+from serve_app.runs.tally import Figures
 
 ABANDONED = "abandoned"
 """The error code of a run that was given up because its runners kept dying over it."""
@@ -24,6 +26,9 @@ class RunStore(Protocol):
     lease is never mistaken for its successor. Leases are read from the clocks of the machines that share a store: keep
     a lease well above the difference between those clocks (a lease of 15 s and NTP will do).
     """
+
+    sweeps: SweepStore
+    """The sweeps whose cells are runs of this store."""
 
     def add(self, request: RunRequest, max_queued: int) -> tuple[Run, bool]:
         """Record a run and return it with True; with False when the same request was recorded under this id before.
@@ -97,10 +102,11 @@ class RunStore(Protocol):
         """Return up to ``limit`` events with a number above ``after``, in order; raise Unknown naming ``run``."""
         ...
 
-    def remember(self, run_id: str, attempt: int, node: str, value: dict[str, Any]) -> None:
+    def remember(self, run_id: str, attempt: int, node: str, value: dict[str, Any], is_progress: bool = True) -> None:
         """Record what a step gave, so that a resumed run does not compute it again. The first value stays.
 
-        A new value is progress (see `claim`). Raises Unknown naming ``run``, and Conflict when the run has ended.
+        A new value is progress (see `claim`), unless it tells of a step that came to nothing. Raises Unknown naming
+        ``run``, and Conflict when the run has ended.
         """
         ...
 
@@ -110,6 +116,10 @@ class RunStore(Protocol):
 
     def counts(self) -> dict[RunState, int]:
         """Return how many runs are in each state; every state is there."""
+        ...
+
+    def figures(self) -> Figures:
+        """Return the counters of all ended runs, and what has not ended; ``runners`` is left at 0."""
         ...
 
     def heartbeat(self, owner: str, kind: str) -> None:

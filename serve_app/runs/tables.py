@@ -20,7 +20,7 @@ from sqlalchemy import (
     Text,
 )
 
-VERSION = 1
+VERSION = 2
 """The version of these tables. Raise it with every change, and let `database` bring older files up to it."""
 
 metadata = MetaData()
@@ -49,6 +49,7 @@ runs = Table(
     Column("error", Text),
     Column("report", Text),
     Column("last_seq", Integer, nullable=False, default=0),
+    Column("seed_origin", Text),
     Index("runs_by_state", "state", "number"),
     Index("runs_by_pipeline", "pipeline", "number"),
 )
@@ -80,4 +81,41 @@ heartbeats = Table(
     Column("owner", Text, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("seen_s", Double, nullable=False),
+)
+
+sweeps = Table(
+    "sweeps",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("digest", String(64), nullable=False),
+    Column("spec", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("created_s", Double, nullable=False),
+    Column("finished_s", Double),
+    Column("is_cancel_requested", Boolean, nullable=False, default=False),
+)
+
+sweep_cells = Table(
+    "sweep_cells",
+    metadata,
+    Column("sweep_id", String(64), ForeignKey("sweeps.id"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("run_id", String(64), nullable=False, unique=True),  # of a run that need not be there yet
+    Column("pipeline", Text, nullable=False),
+    Column("axes", Text, nullable=False),
+    Column("score_node", Text, nullable=False),
+    Column("inputs", Text, nullable=False),
+    Column("policy", Text, nullable=False),
+    Column("seed_origin", Text),
+    Column("result", Text),
+)
+
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("labels", Text, primary_key=True),
+    Column("value", Double, nullable=False),
 )

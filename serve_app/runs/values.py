@@ -31,10 +31,10 @@ def is_kept(document: dict[str, Any]) -> bool:
 
 
 def inputs_from_json(plan: Plan, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recorded run's inputs as the plan takes them: a picture's artifact instead of its JSON."""
-    images = {name for name, spec in plan.inputs.items() if spec.type == "image"}
+    """Return a recorded run's inputs as the plan takes them: a picture's or video's artifact instead of its JSON."""
+    uploads = {name for name, spec in plan.inputs.items() if spec.type in ("image", "clip")}
     return {
-        name: Artifact.from_json(value) if name in images and value is not None else value
+        name: Artifact.from_json(value) if name in uploads and value is not None else value
         for name, value in inputs.items()
     }
 

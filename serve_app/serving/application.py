@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from serve_app.config import OWN_DEPLOYMENTS, AppConfig, deployments_of, plans_of
+from serve_app.config import OWN_DEPLOYMENTS, AppConfig, deployments_of, plans_of, seeds_of
 from serve_app.core.errors import Misconfigured, Unknown
 from serve_app.runs.database import parse_url
 from serve_app.serving.closed import mistakes_in
@@ -29,6 +29,7 @@ def application_problems(application: Mapping[str, Any]) -> Iterator[Finding]:
         config = AppConfig.model_validate(args)
         stages = {name: deployment.contract.name for name, deployment in deployments_of(config).items()}
         plans_of(config)
+        seeds_of(config)
     except Misconfigured as error:
         yield Finding("args", str(error))
         return
@@ -42,10 +43,17 @@ def application_problems(application: Mapping[str, Any]) -> Iterator[Finding]:
         for index, entry in enumerate(entries if isinstance(entries, list) else [])
         if isinstance(entry, Mapping) and isinstance(entry.get("name"), str)
     ]
-    yield from _names([(where, entry["name"]) for where, entry in named], [*OWN_DEPLOYMENTS, *stages])
+    hosted = {name: host for name in stages if (host := config.host_of(name)) != name}
     for where, entry in named:
-        is_generator = stages.get(entry["name"], "").startswith(GENERATORS)
+        if (head := hosted.get(entry["name"])) is not None:
+            yield Finding(f"{where}.name", f"{entry['name']} is colocated: {head}'s entry is that of its whole group")
+    created = [*OWN_DEPLOYMENTS, *(name for name in stages if name not in hosted)]
+    yield from _names([(where, entry["name"]) for where, entry in named if entry["name"] not in hosted], created)
+    for where, entry in named:
+        members = config.members_of(entry["name"])
+        is_generator = any(stages.get(member, "").startswith(GENERATORS) for member in members)
         yield from below(where, _shares(entry, is_generator))
+        yield from below(where, _room(entry, len(members)))
         if is_generator and entry.get("graceful_shutdown_timeout_s") is None:
             yield Finding(where, "graceful_shutdown_timeout_s is not set, and Serve kills a render after 20 s")
 
@@ -63,6 +71,14 @@ def _names(given: list[tuple[str, str]], created: list[str]) -> Iterator[Finding
     for name in created:
         if name not in seen:
             yield Finding("deployments", f"{name} has no entry, and would get Serve's defaults")
+
+
+def _room(entry: Mapping[str, Any], members: int) -> Iterator[Finding]:
+    """Refuse a group's deployment in which one member's calls could keep the others' out."""
+    ongoing = entry.get("max_ongoing_requests")
+    if members > 1 and isinstance(ongoing, int) and ongoing < 2 * members:
+        reason = f"{ongoing} is under two for each of its {members} colocated stages: they would wait for each other"
+        yield Finding("max_ongoing_requests", reason)
 
 
 def _shares(entry: Mapping[str, Any], is_generator: bool) -> Iterator[Finding]:

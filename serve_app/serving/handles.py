@@ -11,8 +11,10 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 
 from serve_app.core.errors import GreenlightError, InputLost, StageFailed, Unavailable
-from serve_app.graph.callers import Call
-from serve_app.graph.record import Called, StepRecord
+from serve_app.graph.callers import Call, warned
+from serve_app.graph.errand import Ticket, spread
+from serve_app.graph.record import Called, Charge, Resources, StepRecord
+from serve_app.serving.affinity import toward
 
 
 class ServeCaller:
@@ -24,19 +26,29 @@ class ServeCaller:
             name: handle.options(stream=True, method_name="call", _by_reference=True)
             for name, handle in handles.items()
         }
+        self._preparers = {name: handle.options(method_name="prepare") for name, handle in handles.items()}
 
     async def call(self, call: Call) -> Called:
         """See `Caller.call`."""
         name = call.step.deployment.name
-        ports = tuple(call.values)
-        # Only what was given: a stage may tell a default from a value that somebody chose.
-        params = call.params.model_dump(mode="json", exclude_unset=True)
+        ticket, values = ticket_of(call)
         try:
-            response = self._handles[name].remote(call.step.node, params, ports, *call.values.values())
+            response = toward(self._handles[name], call).remote(ticket, *values)
             return await self._receive(call, response)
         except RayTaskError as error:
             raise _unwrapped(error, name) from error
         except (RayError, RayServeException) as error:  # the replica died, never came, or is full
+            raise Unavailable(name, _in_short(error)) from error
+
+    async def prepare(self, call: Call) -> None:
+        """See `Caller.prepare`. Only what came with the request is sent: it is small, and no reference."""
+        name = call.step.deployment.name
+        ticket, values = ticket_of(call)
+        try:
+            await self._preparers[name].remote(ticket, *values)
+        except RayTaskError as error:
+            raise _unwrapped(error, name) from error
+        except (RayError, RayServeException) as error:
             raise Unavailable(name, _in_short(error)) from error
 
     async def _receive(self, call: Call, response: DeploymentResponseGenerator) -> Called:
@@ -44,19 +56,44 @@ class ServeCaller:
             stream = await response._to_object_ref_gen()
             async for reference in stream:
                 header: dict[str, Any] = await reference
+                if header["kind"] == "started":
+                    call.on_start(Resources(**header["held"]))
+                    continue
+                if header["kind"] == "charged":
+                    call.on_charge(Charge(**header["charge"]))
+                    continue
                 if header["kind"] == "progress":
                     call.on_progress(header["done"], header["of"])
                     continue
+                if header["kind"] == "record" and not header["has_value"]:
+                    return warned(Called(_handed_on(call), StepRecord.from_json(header["record"])), call)
                 value: Any = await anext(stream, None)
                 if value is None:
                     break
+                if header["kind"] == "chunk":
+                    call.on_chunk(header["index"], header["frames"], value)
+                    continue
                 if not call.is_bulky:
                     value = await value
-                return Called(value, StepRecord.from_json(header["record"]))
+                return warned(Called(value, StepRecord.from_json(header["record"])), call)
         except asyncio.CancelledError:
             response.cancel()
             raise
         raise Unavailable(call.step.deployment.name, "the replica's stream ended before its value")
+
+
+def ticket_of(call: Call) -> tuple[Ticket, list[Any]]:
+    """Return a call as it is sent, and its values in a row."""
+    layout, values = spread(call.values)
+    # Only what was given: a stage may tell a default from a value that somebody chose.
+    params = call.params.model_dump(mode="json", exclude_unset=True)
+    return Ticket(call.step.deployment.name, call.step.node, params, call.errand, layout), values
+
+
+def _handed_on(call: Call) -> Any:
+    """Return what a gate let pass, by the reference that it was given; None for a stream, whose chunks have come."""
+    gated = call.step.deployment.contract.gates
+    return None if gated is None else call.values[gated]
 
 
 def _unwrapped(error: RayTaskError, name: str) -> GreenlightError:

@@ -7,6 +7,7 @@ from pathlib import Path
 from serve_app.artifacts.local import LocalArtifacts
 from serve_app.config import AppConfig
 from serve_app.core.artifact import ArtifactStore
+from serve_app.graph.flow import Streaming
 from serve_app.graph.spec import is_file_name
 from serve_app.http.service import Limits
 from serve_app.runs.queue import QueueSettings
@@ -20,6 +21,7 @@ def at_home(config: AppConfig) -> AppConfig:
     changes = {
         "directory": config.directory.absolute(),
         "artifacts_directory": None if artifacts is None else artifacts.absolute(),
+        "optimal_seeds": seeds.absolute() if isinstance(seeds := config.optimal_seeds, Path) else seeds,
         "pipelines": tuple(str(Path(each).absolute()) if is_file_name(each) else each for each in config.pipelines),
     }
     return config.model_copy(update=changes)
@@ -37,7 +39,8 @@ def open_artifacts(config: AppConfig) -> ArtifactStore:
 
 def queue_settings(config: AppConfig) -> QueueSettings:
     """Return the queue's settings."""
-    return QueueSettings(**config.queue.model_dump())
+    streaming = Streaming(config.streaming.chunk_frames, config.streaming.credits)
+    return QueueSettings(**config.queue.model_dump(), streaming=streaming)
 
 
 def http_limits(config: AppConfig) -> Limits:

@@ -46,7 +46,7 @@ def commands(page: Path) -> list[str]:
 def copy_of_the_house(folder: Path) -> Path:
     """Copy what a reader has in a checkout into ``folder``, for commands and examples that change files."""
     ignore = shutil.ignore_patterns("__pycache__")
-    for name in ("serve_app", "deployments", "tests"):
+    for name in ("serve_app", "deployments", "tests", "docs"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
     for name in ("cluster.yaml", "Makefile", "pyproject.toml"):
         shutil.copy(ROOT / name, folder / name)

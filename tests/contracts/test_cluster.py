@@ -28,7 +28,7 @@ def test_serve_and_greenlight_can_read_it() -> None:
     config = serve_config_in(manifest())
     assert isinstance(config, dict)
     application = ServeDeploySchema.model_validate(config).applications[0]
-    assert AppConfig.model_validate(application.args).pipelines == ("ltx2-fidelity-1080p",)
+    assert AppConfig.model_validate(application.args).pipelines == ("ltx2-fidelity-1080p", "ltx2-lora-1080p")
 
 
 @needs_crd

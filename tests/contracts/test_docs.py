@@ -96,7 +96,7 @@ def test_every_route_is_in_the_reference_and_explained(entry: Any) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__)
 def test_every_command_is_shown_somewhere(command: Any) -> None:
-    name = command.__name__.rpartition(".")[2]
+    name = command.__name__.rpartition(".")[2].replace("_", "-")
     assert any(re.search(rf"greenlight {name}\b|make {name}\b", text(page)) for page in PAGES)
 
 

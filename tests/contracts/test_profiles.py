@@ -32,6 +32,14 @@ def test_two_generators_never_fit_on_one_gpu_and_one_leaves_room_for_the_rest(pr
     assert sum(shares.values()) <= 1.0
 
 
+@pytest.mark.parametrize("profile", ["images.yaml", "videos.yaml"])
+def test_families_take_turns_on_a_card_that_none_shares(profile: str) -> None:
+    options = application_in(PROFILES / profile).options
+    shares = [each["num_gpus"] for name, each in options.items() if name.startswith("generate.")]
+    assert len(shares) == 3
+    assert all(0.5 < share <= 1 for share in shares)
+
+
 def test_a_local_run_finds_the_profile_that_serves_its_pipeline() -> None:
     assert profile_for("animatic-fidelity").name == "demo.yaml"
     assert profile_for("ltx2-fidelity-1080p").name == "desk.yaml"

@@ -40,7 +40,7 @@ from tests.contracts.documents import PAGES, ROOT, Block, blocks, commands, copy
 README, HTTP, STAGE = ROOT / "README.md", ROOT / "docs/http.md", ROOT / "docs/adding-a-stage.md"
 HOST = "http://127.0.0.1:8000"
 RUN = {
-    r"greenlight (check|draw|schema|reference)( |$)": "in the copy",
+    r"greenlight (check|draw|inspect|judge|schema|reference)( |$)": "in the copy",
     r"greenlight run .*--local": "in the copy",
     r"cp serve_app/": "in the copy",
     r"curl ": "against a server",
@@ -51,7 +51,11 @@ NOT_RUN = {
     r"make (demo|serve|test)$": "the target is looked at; tests/serve does what they do",
     r"hf download ": "66 GiB",
     r"serve run mine\.yaml$": "needs a GPU and weights",
+    r"greenlight (sweep|compare) ": "tests/test_sweep_command.py does what they do",
     r"greenlight run ltx2-\S+ (?!.*--local)": "needs a GPU and weights",
+    r"greenlight gif ": "tests/test_gif_command.py does what it does",
+    r"greenlight convert ": "tests/test_convert_command.py does what it does",
+    r"greenlight pull ": "tests/hub/test_pull.py does what they do",
     r"docker build ": "needs a docker daemon",
     r"kubectl apply -f \S+$": "needs a cluster",
 }
@@ -205,11 +209,22 @@ def test_the_stage_in_the_readme_is_a_stage_and_loops_the_demo(house: Path) -> N
 
 
 def test_the_worked_example_works(house: Path) -> None:
-    stage, test = (write(house, block) for block in blocks(STAGE, "python"))
-    for name, block in zip(("sharp.yaml", "profile.yaml"), blocks(STAGE, "yaml"), strict=True):
+    stage, test = (write(house, block) for block in blocks(STAGE, "python")[:2])
+    for name, block in zip(("sharp.yaml", "profile.yaml"), blocks(STAGE, "yaml")[:2], strict=True):
         (house / name).write_text(block.text)
     assert stage.endswith("sharpness.py")
     shell(f"python -m pytest -q -p no:cacheprovider tests/contracts/test_stages.py {test} -k sharpness", house)
     for command in commands(STAGE):
         shell(command, house)
     assert list((house / "outputs").glob("*/video.mp4"))
+
+
+def test_the_worked_metric_sits_on_a_panel_with_the_judge(house: Path) -> None:
+    stage, test = (write(house, block) for block in blocks(STAGE, "python")[2:])
+    assert stage.endswith("liking.py")
+    shell(f"python -m pytest -q -p no:cacheprovider tests/contracts/test_stages.py {test} -k liking", house)
+    (pipeline,) = blocks(STAGE, "yaml")[2:]
+    (house / "liked.yaml").write_text(pipeline.text)
+    stages = "{'judge.liking': {'weights': {'model': 'liking.safetensors'}}}"
+    config = f"AppConfig(pipelines=['liked.yaml'], stages={stages})"
+    shell(f'python -c "from serve_app.config import AppConfig, plans_of; plans_of({config})"', house)

@@ -11,14 +11,14 @@ from serve_app.core.errors import InvalidInput
 @pytest.mark.parametrize(
     ("given", "wanted"),
     [
-        ("anime-v2", [("anime-v2", 1.0)]),
+        ("anime-v2", [("anime-v2", None)]),
         ("anime-v2@0.8", [("anime-v2", 0.8)]),
         (" anime-v2@.5 , film_grain.v3@-1e-1 ", [("anime-v2", 0.5), ("film_grain.v3", -0.1)]),
-        (["character-42", "style@2"], [("character-42", 1.0), ("style", 2.0)]),
+        (["character-42", "style@2"], [("character-42", None), ("style", 2.0)]),
         ("off@0", [("off", 0.0)]),
     ],
 )
-def test_names_and_strengths_are_read(given: Any, wanted: list[tuple[str, float]]) -> None:
+def test_names_and_strengths_are_read(given: Any, wanted: list[tuple[str, float | None]]) -> None:
     assert WantedAdapters.parse(given).items == tuple(WantedAdapter(*each) for each in wanted)
 
 

@@ -14,7 +14,7 @@ from PIL import Image as PillowImage
 from skimage import data
 
 from serve_app.core.errors import InvalidPicture, TooLarge
-from serve_app.core.picture import read_picture
+from serve_app.core.picture import STILLS, read_picture
 
 MAX_PX = 1_000_000
 
@@ -196,3 +196,10 @@ def test_damaged_bytes_never_escape_as_another_error(seed: int) -> None:
                 read_picture(bytes(damaged), max_px=MAX_PX)
             except (InvalidPicture, TooLarge):
                 continue
+
+
+def test_a_small_file_that_claims_a_huge_frame_is_refused_and_no_error_of_pillows() -> None:
+    screen, frame = struct.pack("<HHBBB", 1, 1, 0, 0, 0), struct.pack("<HHHHB", 0, 0, 65535, 65535, 0)
+    bomb = b"GIF89a" + screen + b"," + frame + b"\x02\x01\x44\0;"
+    with pytest.raises(InvalidPicture, match="GIF is truncated or damaged"):
+        read_picture(bomb, max_px=MAX_PX, kinds=STILLS)

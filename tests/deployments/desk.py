@@ -28,6 +28,7 @@ class DeskContext:
     steps: list[tuple[int, int]] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    charges: list[tuple[float | None, str]] = field(default_factory=list)
     artifacts: ArtifactStore = field(init=False)
     scratch: Path = field(init=False)
 
@@ -54,10 +55,15 @@ class DeskContext:
         """Write a warning down."""
         self.warnings.append(message)
 
+    def charge(self, usd: float | None, what: str) -> None:
+        """Write a price down."""
+        self.charges.append((usd, what))
+
     def clear(self) -> None:
         """Empty the desk between two calls: files in scratch too."""
         self.steps.clear()
         self.notes.clear()
         self.warnings.clear()
+        self.charges.clear()
         shutil.rmtree(self.scratch)
         self.scratch.mkdir()

@@ -31,10 +31,10 @@ class LoadedLtx2:
     desk: DeskContext
 
     def make(self, prompt: str = PROMPT, seed: int = SEED, image: Image | None = None, **changes: Any) -> Clip:
-        """Run the stage with SMALL and ``changes`` to it; ``adapters`` are worn."""
-        adapters = changes.pop("adapters", None)
+        """Run the stage with SMALL and ``changes`` to it; ``adapters`` are worn, and the other pictures are ports."""
+        ports = {port: changes.pop(port, None) for port in ("adapters", "middle_image", "last_image")}
         params = Ltx2.Params(**{**SMALL.model_dump(), **changes})
-        return self.stage.run(params, prompt=prompt, seed=seed, image=image, adapters=adapters)
+        return self.stage.run(params, prompt=prompt, seed=seed, image=image, **ports)
 
     def clear(self) -> None:
         """Empty the desk, and cancel nothing any more."""

@@ -29,10 +29,11 @@ class LoadedPicture:
     small: dict[str, Any]
 
     def make(self, prompt: str = PROMPT, seed: int = SEED, image: Image | None = None, **changes: Any) -> Image:
-        """Run the stage with ``small`` and ``changes`` to it, on an empty desk."""
+        """Run the stage with ``small`` and ``changes`` to it, on an empty desk; ``adapters`` are worn."""
         self.desk.clear()
+        adapters = changes.pop("adapters", None)
         params = self.stage.Params(**{**self.small, **changes})
-        made: Image = self.stage.run(params, prompt=prompt, seed=seed, image=image)
+        made: Image = self.stage.run(params, prompt=prompt, seed=seed, image=image, adapters=adapters)
         return made
 
     @property

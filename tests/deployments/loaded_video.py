@@ -22,10 +22,11 @@ class LoadedVideo:
     small: Strict
 
     def make(self, prompt: str = PROMPT, seed: int = SEED, image: Image | None = None, **changes: Any) -> Clip:
-        """Run the stage with ``small`` and ``changes`` to it, on an empty desk."""
+        """Run the stage with ``small`` and ``changes`` to it, on an empty desk; ``adapters`` are worn."""
         self.desk.clear()
+        taken = {"image": image, "adapters": changes.pop("adapters", None)}
+        taken = {port: value for port, value in taken.items() if value is not None}
         params = type(self.small)(**{**self.small.model_dump(), **changes})
-        taken = {} if image is None else {"image": image}
         clip: Clip = self.stage.run(params, prompt=prompt, seed=seed, **taken)
         return clip
 

@@ -224,3 +224,9 @@ def test_a_wrong_configuration_is_told_at_load(
     with pytest.raises(Misconfigured) as caught:
         _load(tiny_ltx2_dir, tmp_path, **weights)
     assert caught.value.field == field
+
+
+def test_a_name_without_a_strength_gets_the_pipelines(lora: Loaded) -> None:
+    lora.put("a", _made(seed=1))
+    lora.put("b", _made(seed=2))
+    assert [one.strength for one in lora.find("a,b@1.5", strength=0.65)] == [0.65, 1.5]

@@ -17,8 +17,10 @@ from safetensors.torch import save_file
 from deployments.nets.edsr import (
     BASELINE,
     BUILTIN,
+    BUILTIN_X1_5,
     FULL,
     SMALL,
+    SMALL_X1_5,
     Edsr,
     EdsrConfig,
     flops,
@@ -32,6 +34,7 @@ from deployments.nets.training.pictures import DATA_LICENCE, HELD_OUT, TRAINED, 
 
 MICRO = EdsrConfig(blocks=1, features=4, mean=(0.2, 0.4, 0.6))
 X4 = dataclasses.replace(MICRO, scale=4)
+X1_5 = dataclasses.replace(MICRO, scale=3, tail="lean", skip="bicubic", unshuffle=2)
 X3_LEAN = dataclasses.replace(MICRO, scale=3, tail="lean", skip="bicubic")
 
 
@@ -55,7 +58,7 @@ def test_presets_have_the_published_sizes(config: EdsrConfig, parameters: int, t
     assert flops(config, 720, 1280) / 1e12 == pytest.approx(tflop_720p, rel=5e-3)
 
 
-@pytest.mark.parametrize("config", [MICRO, X4, X3_LEAN, SMALL])
+@pytest.mark.parametrize("config", [MICRO, X4, X3_LEAN, SMALL, X1_5])
 def test_flops_count_every_convolution(config: EdsrConfig) -> None:
     counted = 0
 
@@ -68,8 +71,8 @@ def test_flops_count_every_convolution(config: EdsrConfig) -> None:
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d):
             module.register_forward_hook(count)
-    network(picture(5, 7))
-    assert flops(config, 5, 7) == counted
+    network(picture(6, 8))
+    assert flops(config, 6, 8) == counted
 
 
 @pytest.mark.parametrize("config", [MICRO, X4, X3_LEAN, SMALL])
@@ -87,12 +90,46 @@ def test_an_output_pixel_sees_exactly_the_receptive_radius(config: EdsrConfig) -
     assert (int(touched.min()), int(touched.max())) == (size // 2 - radius, size // 2 + radius)
 
 
-@pytest.mark.parametrize("config", [MICRO, X4, X3_LEAN, SMALL])
+@pytest.mark.parametrize("config", [MICRO, X4, X3_LEAN, SMALL, X1_5])
 def test_tiles_need_the_receptive_radius_and_no_more(config: EdsrConfig) -> None:
-    network, x, radius = fresh(config), picture(37, 51), receptive_radius(config)
+    step = config.unshuffle
+    network, x, radius = fresh(config), picture(36 + step % 2, 50 + step % 2), receptive_radius(config)
     whole = network(x)
     assert torch.allclose(tiled(network, x, 16), whole, rtol=0, atol=1e-12)
-    assert not torch.allclose(tiled(network, x, 16, halo=radius - 1), whole, rtol=0, atol=1e-12)
+    assert not torch.allclose(tiled(network, x, 16, halo=radius - step), whole, rtol=0, atol=1e-12)
+
+
+def test_one_and_a_half_times_keeps_every_pixel_in_its_place() -> None:
+    network = fresh(SMALL_X1_5)
+    for parameter in network.up.parameters():
+        parameter.zero_()
+    x = picture(12, 16)
+    assert network(x).shape == (1, 3, 18, 24)
+    expected = torch.nn.functional.interpolate(x, (18, 24), mode="bicubic", align_corners=False)
+    assert torch.allclose(network(x), expected, atol=1e-12)
+    ramp = torch.arange(16.0, dtype=torch.float64).expand(1, 3, 12, 16).contiguous()
+    position = (torch.arange(24.0) + 0.5) / 1.5 - 0.5
+    assert torch.allclose(network(ramp)[0, 0, 6, 4:-4].float(), position[4:-4], atol=0.06)
+
+
+def test_16_bit_weights_keep_the_mean_and_the_last_addition_exact() -> None:
+    network = fresh(dataclasses.replace(SMALL, mean=(0.4488, 0.4371, 0.404))).float()
+    for parameter in network.parameters():
+        parameter.zero_()  # the correction is nothing: what comes out is the addition alone
+    x = picture(9, 11).float()
+    exact = network(x)
+    halved = network.channels_last().computing_in(torch.bfloat16)(x)
+    assert halved.dtype is torch.float32
+    assert torch.equal(halved, exact)
+    assert network.mean.dtype is torch.float32
+
+
+def test_what_a_dtype_cannot_hold_is_not_saved(tmp_path: Path) -> None:
+    network = fresh(MICRO).float()
+    network.head.weight.mul_(1e6)
+    with pytest.raises(ValueError, match=r"head\.weight has values that float16 cannot hold"):
+        save(network, tmp_path / "x.safetensors", {})
+    save(network, tmp_path / "x.safetensors", {}, torch.float32)
 
 
 def test_tiles_of_the_bundled_network_agree() -> None:
@@ -128,6 +165,8 @@ def test_any_size_is_legal(size: tuple[int, int]) -> None:
         {"residual_scale": float("nan")},
         {"mean": (0.5, 0.5)},
         {"mean": (100.0, 0.0, 0.0)},
+        {"unshuffle": 2},
+        {"unshuffle": 0},
     ],
 )
 def test_a_config_refuses_what_makes_no_network(wrong: dict[str, object]) -> None:
@@ -181,10 +220,10 @@ def test_a_file_that_is_something_else_is_refused(tmp_path: Path) -> None:
         load(tmp_path / "bare.safetensors")
 
 
-def test_the_bundled_weights_say_where_they_come_from() -> None:
-    path = BUILTIN["small"]
+@pytest.mark.parametrize(("path", "config"), [(BUILTIN["small"], SMALL), (BUILTIN_X1_5, SMALL_X1_5)])
+def test_the_bundled_weights_say_where_they_come_from(path: Path, config: EdsrConfig) -> None:
     assert path.stat().st_size < 500_000
-    assert load(path).config == SMALL
+    assert load(path).config == config
     with safe_open(path, framework="pt") as file:
         facts = file.metadata()
         assert all(file.get_tensor(name).dtype is torch.float16 for name in file.keys())  # noqa: SIM118 - not a dict

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
 
-from deployments.nets.edsr import SMALL, Edsr
-from deployments.nets.training.edsr import CROP, Crops, enlarge, initialise, train
+from deployments.nets.edsr import BUILTIN, SMALL, SMALL_X1_5, Edsr, load
+from deployments.nets.training.edsr import CROP, Crops, enlarge, fresh, initialise, train
 from deployments.nets.training.pictures import (
     HELD_OUT,
     REDUCTIONS,
@@ -17,6 +19,7 @@ from deployments.nets.training.pictures import (
     halve,
     photograph,
     psnr_y,
+    reduce,
     training_pictures,
 )
 
@@ -70,6 +73,31 @@ def test_fresh_weights_start_near_bicubic() -> None:
 
 
 def test_training_follows_its_seed() -> None:
-    first, second = (train(3, 7, Crops(leaves(), 7)) for _ in range(2))
+    first, second = (train(3, fresh(SMALL, 7), Crops(leaves(), 7)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert not first.training
+
+
+def test_crops_for_one_and_a_half_times_match_each_other() -> None:
+    low, high = Crops(leaves(), seed=0, ratio=Fraction(3, 2)).batch()
+    assert low.shape[2:] == (CROP, CROP)
+    assert high.shape[2:] == (CROP * 3 // 2, CROP * 3 // 2)
+    reduced = torch.nn.functional.interpolate(high, (CROP, CROP), mode="area")
+    assert (reduced - low).abs().mean() < (reduced - low.roll(1, 3)).abs().mean()
+
+
+def test_a_network_for_another_scale_begins_with_what_the_first_has_learnt() -> None:
+    learnt, begun = load(BUILTIN["small"]).state_dict(), fresh(SMALL_X1_5, 0).state_dict()
+    same = {name for name, tensor in learnt.items() if torch.equal(tensor, begun[name].contiguous())}
+    assert same == {name for name in learnt if not name.startswith("up.")}
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("ratio", [Fraction(2), Fraction(3, 2)])
+def test_reductions_keep_the_mean_and_the_place(reduction: str, ratio: Fraction) -> None:
+    picture = np.zeros((36, 36, 3), np.uint8)
+    picture[:, 18:] = 200
+    small = reduce(picture, reduction, ratio)
+    assert small.shape == (int(36 / ratio), int(36 / ratio), 3)
+    assert small.mean() == pytest.approx(100, abs=3)
+    assert np.array_equal(small[:, ::-1].astype(int), 200 - small.astype(int)) or reduction != "area"

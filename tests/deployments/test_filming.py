@@ -34,7 +34,7 @@ def desk(tmp_path: Path) -> DeskContext:
 
 @pytest.fixture
 def filmer(pipeline: Any, desk: DeskContext) -> Filmer:
-    return Filmer("generate.test", pipeline, (), desk)
+    return Filmer("generate.test", pipeline, (), desk, {})
 
 
 def test_a_shot_is_made_on_the_grid_and_cut_to_what_was_asked() -> None:

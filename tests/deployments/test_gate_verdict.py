@@ -65,6 +65,7 @@ def test_a_failure_is_turned_away_with_its_evidence(desk: DeskContext, clip: Cli
     refusal = caught.value
     evidence = (refusal.detector, refusal.frame, refusal.value, refusal.reason)
     assert evidence == ("fidelity", 3, 31.5, "frame 3 differs most")
+    assert refusal.is_final is (verdict is Verdict.REJECT), "another seed may do better than a failure"
 
 
 def test_a_strict_gate_turns_warnings_away(desk: DeskContext, clip: Clip) -> None:

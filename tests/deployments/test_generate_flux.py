@@ -200,7 +200,7 @@ def test_what_it_notes_is_json_and_complete(dev: LoadedPicture) -> None:
 
 
 def test_every_param_and_port_is_mapped() -> None:
-    assert set(Flux.mapping) == set(Flux.Params.model_fields) | {"seed", "image"}
+    assert set(Flux.mapping) == set(Flux.Params.model_fields) | {"seed", "image", "adapters"}
 
 
 @pytest.mark.parametrize("params", [{"steps": 0}, {"guidance": -1}, {"width": 8}, {"strength": 1.0}, {"cfg": 1}])

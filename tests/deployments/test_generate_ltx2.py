@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from deployments.generate.ltx2 import Ltx2
 from serve_app.core.adapter import Adapters
+from serve_app.core.conditioning import Conditioning
 from serve_app.core.errors import Cancelled, InvalidInput, StageError
 from serve_app.core.media import Clip, Image
 from serve_app.core.resize import cover_resize
@@ -26,12 +27,15 @@ def _is_same(one: Clip, other: Clip) -> bool:
     return np.array_equal(one.frames, other.frames) and np.array_equal(one.audio.samples, other.audio.samples)
 
 
-def test_its_ports_are_a_prompt_a_seed_and_perhaps_an_image_and_adapters() -> None:
+def test_its_ports_are_a_prompt_in_words_or_encoded_a_seed_and_perhaps_pictures_and_adapters() -> None:
     ports = contract_of("generate.ltx2", Ltx2).ports
     assert {name: (port.type, port.is_optional) for name, port in ports.items()} == {
-        "prompt": (str, False),
+        "prompt": (str, True),
+        "conditioning": (Conditioning, True),
         "seed": (int, False),
         "image": (Image, True),
+        "middle_image": (Image, True),
+        "last_image": (Image, True),
         "adapters": (Adapters, True),
     }
 

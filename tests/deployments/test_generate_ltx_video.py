@@ -14,6 +14,7 @@ import torch
 from pydantic import ValidationError
 
 from deployments.generate.ltx_video import LtxVideo
+from serve_app.core.adapter import Adapters
 from serve_app.core.errors import Cancelled, InvalidInput, Misconfigured, StageError
 from serve_app.core.media import Clip, Image
 from serve_app.core.resize import cover_resize
@@ -57,12 +58,13 @@ def _is_same(one: Clip, other: Clip) -> bool:
     return np.array_equal(one.frames, other.frames)
 
 
-def test_its_ports_are_a_prompt_a_seed_and_perhaps_an_image() -> None:
+def test_its_ports_are_a_prompt_a_seed_and_perhaps_an_image_and_adapters() -> None:
     ports = contract_of("generate.ltx_video", LtxVideo).ports
     assert {name: (port.type, port.is_optional) for name, port in ports.items()} == {
         "prompt": (str, False),
         "seed": (int, False),
         "image": (Image, True),
+        "adapters": (Adapters, True),
     }
 
 
@@ -210,8 +212,39 @@ def test_distilled_weights_have_defaults_of_their_own(weights: dict[str, Path], 
     loaded.make(steps=None)
     facts = loaded.desk.notes["ltx_video"]
     assert (facts["steps"], facts["guidance"], loaded.desk.warnings) == (8, 1.0, [])
-    loaded.make(guidance=3.0)
+    loaded.make(guidance=3.0, steps=8)
     assert loaded.desk.warnings == ["distilled weights are made for guidance 1; 3 costs twice as much"]
+    loaded.make(steps=3)
+    assert loaded.desk.warnings == ["distilled weights are made for 8 steps (or 7) at levels of their own, not for 3"]
+
+
+@pytest.mark.parametrize("has_image", [False, True])
+@pytest.mark.parametrize("steps", [7, 8])
+def test_distilled_weights_are_sampled_at_the_authors_levels_where_diffusers_spreads_them_out(
+    weights: dict[str, Path], tmp_path: Path, steps: int, has_image: bool
+) -> None:
+    given: dict[str, Any] = {"image": picture(64, 64)} if has_image else {}
+    loaded, bare = load(weights["timestep"], tmp_path, distilled=True), load_raw(weights["timestep"])
+    clip = loaded.make(steps=steps, **given)
+    maker = loaded.stage._pipelines.from_image if has_image else loaded.stage._pipelines.from_text
+    levels = [1.0, 0.9937, 0.9875, 0.9812, 0.975, 0.9094, 0.725, 0.4219][:steps]
+    assert maker.scheduler.sigmas.tolist() == pytest.approx([*levels, 0.0], abs=1e-6)
+    facts = loaded.desk.notes["ltx_video"]
+    assert (facts["scheduler"], facts["use_dynamic_shifting"], facts["shift_terminal"]) == (
+        "LevelsScheduler",
+        False,
+        None,
+    )
+    spread = bare.call(num_inference_steps=steps, guidance_scale=1.0, frame_rate=25, **_NOISE, **given)
+    assert not np.array_equal(clip.frames, quantised(spread))
+
+
+def test_other_weights_keep_their_published_schedule_after_any_number_of_steps(
+    ltx: LoadedVideo, raw: RawLtxVideo
+) -> None:
+    clip = ltx.make(steps=8)
+    made = raw.call(num_inference_steps=8, guidance_scale=3.0, frame_rate=25, **_NOISE)
+    assert np.array_equal(clip.frames, quantised(made))
 
 
 def test_tokens_beyond_the_limit_are_counted_where_diffusers_drops_them(ltx: LoadedVideo, raw: RawLtxVideo) -> None:
@@ -324,6 +357,7 @@ def test_it_notes_the_parameters_in_effect(ltx: LoadedVideo) -> None:
         "decode_noise_scale": 0.025,
         "decode": "full",
         "has_image": False,
+        "negatives": "none",
         "negative_prompt": "",
         "max_prompt_tokens": 128,
     }
@@ -343,7 +377,7 @@ def test_the_defaults_are_a_legal_plan() -> None:
 
 def test_its_mapping_names_every_param_and_the_public_words() -> None:
     public = {"steps", "guidance", "seed", "negative_prompt", "width", "height", "frames", "fps", "image", "strength"}
-    assert set(LtxVideo.mapping) == public | set(LtxVideo.Params.model_fields)
+    assert set(LtxVideo.mapping) == public | {"adapters"} | set(LtxVideo.Params.model_fields)
 
 
 def test_weights_of_another_family_are_refused(tmp_path: Path) -> None:

@@ -227,6 +227,7 @@ def test_it_notes_the_parameters_in_effect(mochi: LoadedVideo) -> None:
         "scheduler": "FlowMatchEulerDiscreteScheduler, linear then quadratic",
         "guidance": 4.5,
         "evaluations_per_step": 2,
+        "negatives": "none",
         "negative_prompt": "",
         "max_prompt_tokens": 256,
     }

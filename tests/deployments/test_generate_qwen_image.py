@@ -160,7 +160,7 @@ def test_what_is_left_out_is_what_standard_was_made_for(standard: LoadedPicture)
 
 
 def test_every_param_and_port_is_mapped() -> None:
-    assert set(QwenImage.mapping) == set(QwenImage.Params.model_fields) | {"seed", "image"}
+    assert set(QwenImage.mapping) == set(QwenImage.Params.model_fields) | {"seed", "image", "adapters"}
 
 
 @pytest.mark.parametrize("params", [{"steps": 0}, {"guidance": -1}, {"max_prompt_tokens": 2000}, {"true_cfg_scale": 4}])
@@ -215,6 +215,15 @@ def test_a_tail_that_is_not_read_is_warned_of(standard: LoadedPicture) -> None:
         assert standard.desk.warnings == []
     standard.make(prompt="a" * 500, max_prompt_tokens=64, guidance=1.0)
     assert standard.desk.warnings == [f"Qwen reads 64 tokens of prompt: its last {500 - room} are dropped"]
+
+
+def test_a_single_step_is_refused_where_diffusers_divides_by_zero(standard: LoadedPicture, raw_qwen: Any) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        standard.make(steps=1)
+    assert caught.value.field == "steps"
+    with pytest.warns(RuntimeWarning, match="invalid value"):
+        raw_qwen.scheduler.set_timesteps(sigmas=[1.0], mu=0.9)
+    assert raw_qwen.scheduler.sigmas.isnan().any()
 
 
 # --- seeds, cancelling, numbers --------------------------------------------------------------------------------------

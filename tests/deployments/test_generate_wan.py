@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from deployments.generate.wan import Wan
 from deployments.nets.wan_sampling import TRAITS
+from serve_app.core.adapter import Adapters
 from serve_app.core.errors import Cancelled, InvalidInput, StageError
 from serve_app.core.media import Clip, Image
 from serve_app.core.resize import cover_resize
@@ -67,12 +68,13 @@ def _is_same(one: Clip, other: Clip) -> bool:
     return np.array_equal(one.frames, other.frames)
 
 
-def test_its_ports_are_a_prompt_a_seed_and_perhaps_an_image() -> None:
+def test_its_ports_are_a_prompt_a_seed_and_perhaps_an_image_and_adapters() -> None:
     ports = contract_of("generate.wan", Wan).ports
     assert {name: (port.type, port.is_optional) for name, port in ports.items()} == {
         "prompt": (str, False),
         "seed": (int, False),
         "image": (Image, True),
+        "adapters": (Adapters, True),
     }
 
 
@@ -364,6 +366,7 @@ def test_it_notes_the_parameters_in_effect(wan: LoadedVideo) -> None:
         "guidance_low": 3.0,
         "evaluations_per_step": 2,
         "has_image": False,
+        "negatives": "none",
         "negative_prompt": "",
         "max_prompt_tokens": 512,
     }
@@ -374,4 +377,4 @@ def test_it_notes_the_parameters_in_effect(wan: LoadedVideo) -> None:
 
 def test_its_mapping_names_every_param_and_the_public_words() -> None:
     public = {"steps", "guidance", "seed", "negative_prompt", "width", "height", "frames", "fps", "image", "strength"}
-    assert set(Wan.mapping) == public | set(Wan.Params.model_fields)
+    assert set(Wan.mapping) == public | {"adapters"} | set(Wan.Params.model_fields)

@@ -163,7 +163,7 @@ def test_what_it_notes_is_json_and_complete(turbo: LoadedPicture) -> None:
 
 
 def test_every_param_and_port_is_mapped() -> None:
-    assert set(ZImage.mapping) == set(ZImage.Params.model_fields) | {"seed", "image"}
+    assert set(ZImage.mapping) == set(ZImage.Params.model_fields) | {"seed", "image", "adapters"}
 
 
 @pytest.mark.parametrize("params", [{"steps": 0}, {"preset": "fast"}, {"guidance": -1}, {"cfg": 1}, {"height": 5000}])

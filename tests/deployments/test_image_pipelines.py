@@ -114,7 +114,9 @@ def test_both_spellings_give_identical_bytes_of_the_size_asked_for(tmp_path: Pat
         io.BytesIO((LocalArtifacts(tmp_path / "artifacts").path_of(files[0].digest)).read_bytes())
     ) as picture:
         embedded = json.loads(picture.text["parameters"])  # type: ignore[attr-defined]
-    assert embedded == {"prompt": "a red fox", "seed": 7, "model": "weights", "steps": 2, "guidance": 3.5}
+    known = {"prompt": "a red fox", "seed": 7, "model": "weights", "steps": 2, "guidance": 3.5}
+    assert embedded.items() >= {**known, "stage": f"generate.{PIPELINES[pipeline]}"}.items()
+    assert embedded["params"]["height"] == 40
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
@@ -124,3 +126,33 @@ def test_the_report_echoes_what_was_in_effect(tmp_path: Path, pipeline: str) -> 
     facts = record.notes[PIPELINES[pipeline]]
     assert (record.params["steps"], record.params["guidance"]) == (2, 3.5)
     assert (facts["steps"], facts["size"], facts["native_size"]) == (2, "50x40", "64x48")
+
+
+MEASURED = {
+    "flux-image": "natural makeup, professional photography, sharp details",
+    "qwen-image": "natural makeup, professional photography, sharp details, 8k",
+    "z-image": "natural makeup, professional photography, sharp details, 8k",
+}
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_a_subject_adds_the_familys_measured_words_and_the_original_stays_in_the_report(
+    tmp_path: Path, pipeline: str
+) -> None:
+    outcome = run(tmp_path, pipeline, {**GIVEN, **OURS, "subject": "portrait"})
+    words = outcome.done["words"]
+    assert words.value == f"a red fox, {MEASURED[pipeline]}"
+    assert words.record.notes["prompt_template"]["original"] == "a red fox"
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_without_a_subject_the_prompt_is_the_callers_own(pipeline: str) -> None:
+    plan = plan_alone(find_pipeline(pipeline))
+    step = next(step for step in plan.steps if step.node == "words")
+    assert plan.bind(GIVEN).params[step.node].model_dump()["subject"] == "none"
+
+
+def test_an_unknown_subject_is_refused() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        plan_alone(find_pipeline("z-image")).bind({**GIVEN, "subject": "landscape"})
+    assert caught.value.field == "inputs.subject"

@@ -164,9 +164,42 @@ def test_a_picture_is_learnt_once(desk: DeskContext, good: Labelled) -> None:
 
 def test_the_null_can_be_learnt_before_there_is_a_clip(desk: DeskContext, good: Labelled) -> None:
     stage, image = loaded(desk), Image(good.subject.pixels)
-    stage.prepare(Video.Params(null_clips=1, height=360, width=640), image)
+    stage.prepare(Video.Params(null_clips=1, height=360, width=640), image=image)
+    assert desk.notes == {}, "the desk belongs to the call that is going on"
     stage.run(Video.Params(null_clips=1), clip=Clip(good.frames[:9], Fraction(FPS), "test"), image=image)
     assert desk.notes["null"] == "known"
+    assert desk.notes["null_wait_s"] < 0.1
+
+
+def test_a_null_that_another_replica_learnt_is_known(desk: DeskContext, good: Labelled) -> None:
+    image = Image(good.subject.pixels)
+    loaded(desk).prepare(Video.Params(null_clips=1, height=360, width=640), image=image)
+    loaded(desk).run(Video.Params(null_clips=1), clip=Clip(good.frames[:9], Fraction(FPS), "test"), image=image)
+    assert desk.notes["null"] == "known"
+
+
+def toned(pixels: Pixels, gain: float, lift: float) -> Pixels:
+    return np.asarray(np.clip(pixels * np.float32(gain) + np.float32(lift), 0, 255), np.uint8)
+
+
+@pytest.mark.parametrize(("gain", "lift"), [(0.05, 0.0), (0.03, 100.0), (0.04, 240.0)])
+def test_a_picture_that_is_truly_dark_or_flat_may_become_a_clip(
+    desk: DeskContext, good: Labelled, gain: float, lift: float
+) -> None:
+    frames, photo = toned(good.frames, gain, lift), toned(good.subject.pixels, gain, lift)
+    score = judge(desk, frames, photo, null_clips=3)
+    assert score.verdict <= Verdict.WARN, score.worst
+    assert any("the picture it was made from" in found.reason for found in score.findings)
+    assert judge(desk, frames, good.subject.pixels).verdict is Verdict.REJECT, "of another picture it would be nothing"
+
+
+def test_a_dark_picture_does_not_excuse_frames_with_nothing_on_them(desk: DeskContext, good: Labelled) -> None:
+    frames, photo = toned(good.frames, 0.05, 0), toned(good.subject.pixels, 0.05, 0)
+    frames[10] = 0
+    assert finding(judge(desk, frames, photo), "black").verdict is Verdict.FAIL
+    assert finding(judge(desk, frames, photo), "black").frame == 10
+    frames[5:] = 0
+    assert judge(desk, frames, photo).verdict is Verdict.REJECT
 
 
 def test_without_a_photo_the_first_frame_is_the_reference(desk: DeskContext, good: Labelled) -> None:

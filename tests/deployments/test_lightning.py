@@ -9,13 +9,20 @@ import pytest
 import torch
 from diffusers import QwenImagePipeline, QwenImageTransformer2DModel
 
-from deployments.nets.lightning import merge, scheduler
+from deployments.nets import lightning
+from deployments.nets.lightning import scheduler
+from serve_app.core import digest
 from serve_app.core.errors import Misconfigured
+from serve_app.core.source import HubFile, LocalPath, named_file
 from tests.deployments.loaded_picture import raw
 from tests.deployments.tiny_qwen_image import BLOCKS, TARGETS, adapter, build, save
 
 Tensors = dict[str, torch.Tensor]
 FIRST = "transformer_blocks.0.attn.to_q"
+
+
+def merge(transformer: torch.nn.Module, path: str, sha256: str | None = None) -> int:
+    return lightning.merge(transformer, LocalPath(path), sha256)
 
 
 @pytest.fixture(scope="module")
@@ -82,16 +89,17 @@ def _with(key: str, value: torch.Tensor) -> Callable[[Tensors], Tensors]:
     [
         (_without(f"{FIRST}."), "23 modules of at least 24: attn.to_q is adapted in 1 of 2 blocks"),
         (_without("transformer_blocks.1."), "is adapted in 1 of 2 blocks"),
-        (_without(f"{FIRST}.lora_up"), f"{FIRST} has no up matrix"),
-        (_without(f"{FIRST}.lora_down"), f"{FIRST} has no down matrix"),
-        (_with("transformer_blocks.0.attn.to_x.lora_up.weight", torch.ones(2, 2)), "has no down matrix"),
-        (_with("lora_te_text.lora.weight", torch.ones(2, 2)), "is no part of an adapter for the transformer"),
-        (_with(f"{FIRST}.dora_scale", torch.ones(2)), "is no part of an adapter"),
-        (_with(f"{FIRST}.lora_up.weight", torch.ones(7, 2)), r"is \(64, 64\), and the adapter's is \(7, 64\)"),
-        (_with(f"{FIRST}.lora_up.weight", torch.ones(64, 3)), "do not fit each other"),
+        (_without(f"{FIRST}.lora_up"), rf"{FIRST}: it has lora_A \(down\) and no lora_B"),
+        (_without(f"{FIRST}.lora_down"), rf"{FIRST}: it has lora_B \(up\) and no lora_A"),
+        (_with("transformer_blocks.0.attn.to_x.lora_up.weight", torch.ones(2, 2)), "no such layer"),
+        (_with("lora_te_text.lora.weight", torch.ones(2, 2)), "nobody knows what this tensor is"),
+        (_with(f"{FIRST}.dora_scale", torch.ones(2)), "DoRA"),
+        (_with(f"{FIRST}.lora_up.weight", torch.ones(7, 2)), "it gives 7 outputs"),
+        (_with(f"{FIRST}.lora_up.weight", torch.ones(64, 3)), "the ranks differ"),
         (_with(f"{FIRST}.lora_up.weight", torch.full((64, 2), float("nan"))), "not a finite number"),
+        (_with(f"{FIRST}.lora_up.weight", torch.zeros(64, 2)), "all zeros"),
         (_with(f"{FIRST}.alpha", torch.tensor(float("inf"))), "not a finite number"),
-        (lambda _: {}, "the file is empty"),
+        (lambda _: {}, "it holds no tensors"),
     ],
 )
 def test_an_adapter_that_is_not_whole_changes_nothing(
@@ -107,14 +115,28 @@ def test_an_adapter_that_is_not_whole_changes_nothing(
 
 def test_modules_that_the_transformer_lacks_are_refused(transformer: torch.nn.Module, tmp_path: Path) -> None:
     tensors = {key.replace("attn.to_q", "attn.to_quick"): value for key, value in adapter(transformer).items()}
-    with pytest.raises(Misconfigured, match=r"the transformer has no transformer_blocks\.0\.attn\.to_quick to adapt"):
+    with pytest.raises(Misconfigured, match=r"transformer_blocks\.\d\.attn\.to_quick: .* no such layer"):
         merge(transformer, str(save(tensors, tmp_path / "a.safetensors")))
 
 
 def test_a_file_that_is_no_safetensors_is_refused(transformer: torch.nn.Module, tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(b"pickle")
-    with pytest.raises(Misconfigured, match="cannot be read"):
+    with pytest.raises(Misconfigured, match=r"weights\.lightning: a\.safetensors: it is truncated"):
         merge(transformer, str(tmp_path / "a.safetensors"))
+
+
+def test_another_file_than_the_configured_one_is_refused(transformer: torch.nn.Module, tmp_path: Path) -> None:
+    path = save(adapter(transformer), tmp_path / "a.safetensors")
+    with pytest.raises(Misconfigured, match=r"weights\.lightning_sha256: .* has [0-9a-f]{64}"):
+        merge(transformer, str(path), "0" * 64)
+    assert merge(transformer, str(path), digest.of_file(path)) == BLOCKS * len(TARGETS)
+
+
+def test_a_file_of_the_hub_is_pinned_by_its_revision(tmp_path: Path) -> None:
+    name = "lightx2v/Qwen-Image-Lightning/v2/4-steps.safetensors"
+    pinned = HubFile("lightx2v/Qwen-Image-Lightning", "v2/4-steps.safetensors", "main", "0" * 64)
+    assert named_file(name, "main", "0" * 64) == pinned
+    assert named_file("/models/4-steps.safetensors") == LocalPath("/models/4-steps.safetensors")
 
 
 def test_the_schedule_does_not_depend_on_the_size_and_is_not_stretched() -> None:

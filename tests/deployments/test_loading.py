@@ -24,9 +24,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def checkpoint(directory: Path, dtype: torch.dtype = torch.float32) -> Checkpoint:
-    return Checkpoint(
-        model=str(directory), revision=None, dtype=dtype, device="cpu", is_offloaded=False, is_tiled=False
-    )
+    return Checkpoint(model=str(directory), revision=None, dtype=dtype, device="cpu")
 
 
 @pytest.mark.parametrize("part", ["text_encoder", "text_encoder_2"])

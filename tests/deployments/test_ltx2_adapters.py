@@ -94,7 +94,7 @@ def test_a_clip_is_the_one_of_the_dense_formula(ltx2: LoadedLtx2, lora: Lora, na
     base, worn = ltx2.make("a dense fox"), ltx2.make("a dense fox", adapters=_find(lora, names))
     # Another text for the dense weights: what the connectors made of the first is kept, and they know nothing of this.
     ltx2.stage._prompts._kept.clear()
-    with _dense(ltx2, *((made[each.name], each.strength) for each in wanted)):
+    with _dense(ltx2, *((made[each.name], 1.0 if each.strength is None else each.strength) for each in wanted)):
         dense = ltx2.make("a dense fox")
     ltx2.stage._prompts._kept.clear()
     assert _is_close(worn, dense)

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from deployments.nets import loading
+from deployments.nets.held import Options
 from deployments.nets.loading import resolve_dtype
 from deployments.nets.ltx2 import FAMILY, Checkpoint, _arrange
 from deployments.nets.ltx2_prompts import PromptCache
@@ -140,11 +141,9 @@ def test_parts_that_come_and_go_make_the_same_clip_also_after_a_cancelled_run(
         version="2.0",
         dtype=torch.float32,
         device="cpu",
-        is_offloaded=False,
-        is_tiled=False,
     )
     offloaded = load(tiny_ltx2_dir, tmp_path)
-    pipelines = _arrange(loading.read(FAMILY, checkpoint), replace(checkpoint, is_offloaded=True))
+    pipelines = _arrange(loading.read(FAMILY, checkpoint), replace(checkpoint, options=Options(offload="model")))
     offloaded.stage._pipelines, offloaded.stage._prompts = pipelines, PromptCache(pipelines.encoder, entries=0)
     assert hasattr(pipelines.from_text.transformer, "_hf_hook")
     offloaded.desk.cancel_after = 1
@@ -191,6 +190,13 @@ def test_newer_versions_are_sampled_as_they_want(tmp_path: Path, version: str, c
     assert np.array_equal(clip.frames, quantised(expected.frames))
     assert clip.audio is not None
     assert (clip.audio.rate, clip.audio.samples.shape[1]) == (48_000, 18_000)
+
+
+@pytest.mark.parametrize(("version", "block"), [("2.0", 29), ("2.3", 28), ("2.5", 28)])
+def test_a_versions_own_block_is_the_one_that_guidance_perturbs(tmp_path: Path, version: str, block: int) -> None:
+    """The tiny transformer has neither, which is how we know."""
+    reason = _refusal(build(tmp_path / "tiny", version), tmp_path, version=version, distilled=False, stg_blocks=None)
+    assert f"{block} of the transformer's blocks 0 to 3" in reason.reason
 
 
 def test_the_same_seed_builds_the_same_tiny_weights(tiny_ltx2_dir: Path, tmp_path: Path) -> None:

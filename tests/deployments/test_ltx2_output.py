@@ -9,14 +9,21 @@ from diffusers.video_processor import VideoProcessor
 
 from deployments.nets.ltx2_output import Quantiser, sound_of
 from serve_app.core.errors import StageError
+from serve_app.core.media import Pixels
 
 
 def _grey(level: float, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     return torch.full((1, 3, 2, 4, 6), level, dtype=dtype)
 
 
+def _quantised(video: torch.Tensor) -> Pixels:
+    pixels = Quantiser().postprocess_video(video)
+    assert isinstance(pixels, np.ndarray)
+    return pixels
+
+
 def test_frames_are_rounded_and_not_cut_off() -> None:
-    pixels = Quantiser().postprocess_video(_grey(2 * 100.75 / 255 - 1))
+    pixels = _quantised(_grey(2 * 100.75 / 255 - 1))
     assert pixels.dtype == np.uint8
     assert pixels.shape == (1, 2, 4, 6, 3)
     assert (pixels == 101).all()
@@ -24,12 +31,12 @@ def test_frames_are_rounded_and_not_cut_off() -> None:
 
 def test_bf16_frames_are_scaled_in_fp32_where_diffusers_loses_levels() -> None:
     level = torch.tensor(-0.998046875, dtype=torch.bfloat16)  # 0.249 of 255, exactly a bf16 number
-    ours = Quantiser().postprocess_video(_grey(float(level), torch.bfloat16))
+    ours = _quantised(_grey(float(level), torch.bfloat16))
     assert (ours == 0).all()
     ramp = torch.linspace(-1, 1, 512).to(torch.bfloat16).reshape(1, 1, 1, 1, 512).expand(1, 3, 1, 1, 512)
     bare = np.rint(VideoProcessor().postprocess_video(ramp, output_type="np")[0] * 255)
     exact = np.rint((ramp.double()[0, :, 0].permute(1, 2, 0).numpy() / 2 + 0.5) * 255)
-    assert np.array_equal(Quantiser().postprocess_video(ramp)[0, 0], exact)
+    assert np.array_equal(_quantised(ramp)[0, 0], exact)
     assert not np.array_equal(bare[0], exact)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from diffusers import FluxImg2ImgPipeline, FluxPipeline
 from diffusers.image_processor import VaeImageProcessor
 
+from deployments.nets.held import Options
 from deployments.nets.loading import Checkpoint, Family, read
 from deployments.nets.painter import Painter, Quantiser, job_of
 from serve_app.core.errors import Cancelled, InvalidInput, OutOfMemory, StageError
@@ -23,11 +25,9 @@ FAMILY = Family(name="FLUX.1", pipeline=FluxPipeline, text_encoders=("text_encod
 
 
 def painter(directory: Path, desk: DeskContext, is_offloaded: bool = False) -> Painter:
-    checkpoint = Checkpoint(
-        model=str(directory), revision=None, dtype=torch.float32, device="cpu", is_offloaded=False, is_tiled=False
-    )
+    checkpoint = Checkpoint(model=str(directory), revision=None, dtype=torch.float32, device="cpu")
     made = Painter("generate.x", read(FAMILY, checkpoint), FluxImg2ImgPipeline, desk)
-    made.settle(Checkpoint(**{**vars(checkpoint), "is_offloaded": is_offloaded}))
+    made.settle(replace(checkpoint, options=Options(offload="model" if is_offloaded else "none")))
     return made
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import statistics
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +13,31 @@ import torch
 from PIL.Image import Resampling
 from pydantic import ValidationError
 
-from deployments.nets.edsr import Edsr as Network
-from deployments.nets.edsr import EdsrConfig, save
-from deployments.nets.training.pictures import HELD_OUT, REDUCTIONS, dead_leaves, halve, photograph, psnr_y, resize
-from deployments.upscale.edsr import Edsr, inner_size, overlap, target_size
+from deployments.nets.edsr import BUILTIN, BUILTIN_X1_5, save
+from deployments.nets.edsr_files import read
+from deployments.nets.training.pictures import (
+    HELD_OUT,
+    REDUCTIONS,
+    dead_leaves,
+    divisible,
+    halve,
+    photograph,
+    psnr_y,
+    resize,
+)
+from deployments.upscale.edsr import Edsr
 from serve_app.core.digest import of_bytes
-from serve_app.core.errors import Cancelled, Misconfigured
-from serve_app.core.media import Audio, Clip, Pixels
+from serve_app.core.errors import Cancelled, InvalidInput, Misconfigured
+from serve_app.core.media import Clip
+from tests.deployments.clips import clip_of
 from tests.deployments.desk import DeskContext
-
-WHOLE_SIZE = {"width": None, "height": None}
+from tests.deployments.foreign_edsr import Basic, fill
 
 
 def loaded(desk: DeskContext, **weights: Any) -> Edsr:
     stage = Edsr()
     stage.load(Edsr.Weights(**weights), desk)
     return stage
-
-
-def clip_of(frames: Pixels) -> Clip:
-    frames.flags.writeable = False  # as frames out of a shared store are
-    audio = Audio(np.zeros((2, 480), np.float32), rate=48_000)
-    return Clip(frames, Fraction(24_000, 1001), "a-model", audio)
 
 
 def moving(count: int, height: int, width: int) -> Clip:
@@ -90,37 +92,6 @@ def test_without_a_target_the_size_doubles(stage: Edsr, size: tuple[int, int]) -
     assert large.frames.shape == (1, 2 * size[0], 2 * size[1], 3)
 
 
-@pytest.mark.parametrize(
-    ("asked", "height", "width"),
-    [
-        (WHOLE_SIZE, 1408, 2560),
-        ({"width": 1920}, 1056, 1920),
-        ({"height": 1080}, 1080, 1964),
-        ({"width": 1920, "height": 1080}, 1080, 1920),
-    ],
-)
-def test_a_missing_side_follows_in_proportion(asked: dict[str, Any], height: int, width: int) -> None:
-    assert target_size(Edsr.Params(**asked), 1408, 2560) == (height, width)
-
-
-@pytest.mark.parametrize(
-    ("fit", "inner", "bars", "cut"),
-    [
-        ("crop", (1104, 1920), (0, 0), (12, 0)),
-        ("pad", (1080, 1878), (0, 21), (0, 0)),
-        ("stretch", (1080, 1920), (0, 0), (0, 0)),
-    ],
-)
-def test_fit_decides_what_happens_to_other_proportions(
-    fit: str, inner: tuple[int, int], bars: tuple[int, int], cut: tuple[int, int]
-) -> None:
-    assert inner_size(fit, (1472, 2560), (1080, 1920)) == inner
-    into, out_of = overlap((1080, 1920), inner)
-    assert (into[0].start, into[1].start) == bars
-    assert (out_of[0].start, out_of[1].start) == cut
-    assert [part.stop - part.start for part in into] == [part.stop - part.start for part in out_of]
-
-
 def test_crop_cuts_edges_and_pad_adds_black_bars(stage: Edsr) -> None:
     grey = clip_of(np.full((1, 20, 40, 3), 128, np.uint8))
     cropped = stage.run(Edsr.Params(width=40, height=40, fit="crop"), clip=grey).frames[0]
@@ -152,8 +123,8 @@ def test_bytes_depend_on_the_frame_alone(stage: Edsr) -> None:
 
 def test_filters_differ(stage: Edsr) -> None:
     clip = moving(1, 40, 40)
-    lanczos = stage.run(Edsr.Params(width=60, height=60), clip=clip).frames
-    bicubic = stage.run(Edsr.Params(width=60, height=60, filter="bicubic"), clip=clip).frames
+    lanczos = stage.run(Edsr.Params(width=50, height=50), clip=clip).frames
+    bicubic = stage.run(Edsr.Params(width=50, height=50, filter="bicubic"), clip=clip).frames
     assert not np.array_equal(lanczos, bicubic)
     assert np.abs(lanczos.astype(int) - bicubic).mean() < 4
 
@@ -213,10 +184,77 @@ def test_bad_params_are_refused(params: dict[str, Any]) -> None:
     assert [error["loc"][0] for error in raised.value.errors()] == list(params)
 
 
-def test_weights_from_a_file_of_any_scale(desk: DeskContext, tmp_path: Path) -> None:
-    save(Network(EdsrConfig(blocks=1, features=4, scale=3)), tmp_path / "x3.safetensors", {})
-    large = loaded(desk, file=str(tmp_path / "x3.safetensors")).run(Edsr.Params(), clip=moving(1, 8, 10))
-    assert large.frames.shape == (1, 24, 30, 3)
+@pytest.mark.parametrize("scale", [3, 4])
+def test_weights_from_a_file_of_any_scale(desk: DeskContext, tmp_path: Path, scale: int) -> None:
+    theirs = Basic(1, 8, scale, 1.0)
+    fill(theirs, scale, 1.0, 255)
+    torch.save(theirs.state_dict(), tmp_path / "x.pth")
+    save(read(tmp_path / "x.pth").network, tmp_path / "x.safetensors", {})
+    large = loaded(desk, file=str(tmp_path / "x.safetensors")).run(Edsr.Params(), clip=moving(1, 8, 10))
+    assert large.frames.shape == (1, 8 * scale, 10 * scale, 3)
+
+
+def small_x2_alone(desk: DeskContext) -> Edsr:
+    return loaded(desk, file=str(BUILTIN["small"]))
+
+
+@pytest.mark.parametrize(
+    ("size", "asked", "scale"),
+    [
+        ((36, 64), {"width": 96, "height": 54}, 1.5),
+        ((36, 64), {"width": 80}, 1.5),
+        ((36, 64), {"width": 96, "height": 52}, 1.5),
+        ((36, 64), {"width": 98, "height": 54}, 2.0),
+        ((36, 64), {"width": 128, "height": 72}, 2.0),
+        ((36, 64), {"width": 256, "height": 144}, 2.0),
+        ((35, 64), {"width": 96, "height": 54, "fit": "stretch"}, 2.0),
+        ((36, 63), {"width": 80}, 2.0),
+        ((36, 64), {}, 2.0),
+    ],
+)
+def test_the_network_that_enlarges_least_and_yet_enough_is_used(
+    stage: Edsr, desk: DeskContext, size: tuple[int, int], asked: dict[str, Any], scale: float
+) -> None:
+    stage.run(Edsr.Params(**asked), clip=moving(1, *size))
+    assert desk.notes["edsr"]["scale"] == scale
+
+
+def test_one_and_a_half_times_is_better_at_once_than_by_twice(stage: Edsr, desk: DeskContext) -> None:
+    gains = []
+    for name in HELD_OUT:
+        truth = divisible(photograph(name), 6)[:300, :300]
+        clip = clip_of(resize(truth, 200, 200, Resampling.BICUBIC)[None].copy())
+        params = Edsr.Params(width=300, height=300)
+        at_once, by_twice = (each.run(params, clip=clip).frames[0] for each in (stage, small_x2_alone(desk)))
+        gains.append(psnr_y(at_once, truth) - psnr_y(by_twice, truth))
+    assert statistics.fmean(gains) > 0.03, gains
+
+
+def test_a_network_for_one_and_a_half_alone_refuses_odd_sides(desk: DeskContext) -> None:
+    stage = loaded(desk, file=str(BUILTIN_X1_5))
+    assert stage.run(Edsr.Params(), clip=moving(1, 8, 10)).frames.shape == (1, 12, 15, 3)
+    with pytest.raises(InvalidInput, match="clip: its sides are odd"):
+        stage.run(Edsr.Params(), clip=moving(1, 7, 10))
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"width": 64, "height": 64}, "fit: crop cuts off 64 columns and 0 rows"),
+        ({"width": 64, "height": 64, "fit": "pad"}, "fit: pad adds black: 0 columns and 32 rows"),
+        ({"width": 64, "height": 64, "fit": "stretch"}, "fit: stretch makes everything 0.500 times as wide"),
+    ],
+)
+def test_what_fit_costs_is_said(stage: Edsr, desk: DeskContext, asked: dict[str, Any], said: str) -> None:
+    stage.run(Edsr.Params(**asked), clip=moving(1, 32, 64))
+    assert desk.warnings[0].startswith(said)
+
+
+def test_what_only_a_gpu_can_do_is_refused_on_a_cpu(desk: DeskContext) -> None:
+    with pytest.raises(Misconfigured, match=r"weights\.execution: `graph` records CUDA kernels"):
+        loaded(desk, execution="graph")
+    with pytest.raises(Misconfigured, match=r"weights\.dtype: `fp16` is for GPUs"):
+        loaded(desk, dtype="fp16")
 
 
 def test_bad_weights_are_refused(desk: DeskContext, tmp_path: Path) -> None:

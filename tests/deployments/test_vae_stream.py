@@ -9,6 +9,7 @@ import torch
 
 from deployments.nets.vae_stream import CHUNKS, ChunkedDecode, Chunks, stream_decode
 from tests.deployments import tiny_ltx2, tiny_ltx_video
+from tests.deployments.live_bytes import LiveBytes
 
 _CUTS = (CHUNKS, Chunks(64, 40))
 
@@ -109,6 +110,27 @@ def test_the_first_chunk_is_there_before_the_second_is_begun(vae: Any) -> None:
     seen.handle.remove()
 
 
+def _peak_bytes(vae: Any, count: int, in_chunks: bool) -> int:
+    latents = _latents(count)
+    with LiveBytes() as live:
+        if in_chunks:
+            for _ in stream_decode(vae, latents, _temb(vae)):
+                pass
+        else:
+            _whole(vae, latents)
+    peak: int = live.peak
+    return peak
+
+
+def test_peak_memory_is_that_of_a_chunk_however_long_the_clip_where_the_whole_grows_with_it(vae: Any) -> None:
+    """Measured on what is alive at once, not on shapes: 137, 249 and 473 frames."""
+    in_chunks = [_peak_bytes(vae, count, in_chunks=True) for count in (18, 32, 60)]
+    assert max(in_chunks) <= 1.02 * min(in_chunks)
+    whole = [_peak_bytes(vae, count, in_chunks=False) for count in (32, 60)]
+    assert whole[1] > 1.7 * whole[0]
+    assert max(in_chunks) < 0.4 * whole[1]
+
+
 def test_no_more_is_decoded_at_once_than_a_chunk_and_a_latent(vae: Any) -> None:
     seen = _largest(vae)
     list(stream_decode(vae, _latents(40), _temb(vae)))
@@ -144,6 +166,7 @@ def test_it_can_stand_where_decode_does(vae: Any) -> None:
     latents = _latents(13)
     expected = torch.cat(list(stream_decode(vae, latents, _temb(vae))), dim=2)
     chunked = ChunkedDecode(vae)
-    assert torch.equal(chunked(latents, _temb(vae), return_dict=False)[0], expected)
+    (undecoded,) = chunked(latents, _temb(vae), return_dict=False)
+    assert torch.equal(torch.cat(list(undecoded), dim=2), expected)
     with pytest.raises(ValueError, match="as a tuple"):
         chunked(latents, return_dict=True)

@@ -63,6 +63,27 @@ def build(directory: Path, version: str = "2.0", seed: int = 0) -> Path:
     return directory
 
 
+def build_upsampler(
+    directory: Path, channels: int = _VIDEO_LATENTS, scale: float = 2.0, is_temporal: bool = False
+) -> Path:
+    """Write a tiny latent upsampler as a diffusers directory and return ``directory``; the defaults fit `build`'s."""
+    import torch
+    from diffusers.pipelines.ltx2.latent_upsampler import LTX2LatentUpsamplerModel
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = LTX2LatentUpsamplerModel(
+            in_channels=channels,
+            mid_channels=32,
+            num_blocks_per_stage=1,
+            spatial_upsample=not is_temporal,
+            temporal_upsample=is_temporal,
+            rational_spatial_scale=scale,
+        )
+    model.save_pretrained(directory)
+    return directory
+
+
 def _development_scheduler() -> Any:
     """Return the scheduler of the undistilled weights, which warps any sigmas that are handed to it."""
     from diffusers import FlowMatchEulerDiscreteScheduler

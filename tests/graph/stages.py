@@ -31,15 +31,18 @@ class Flat:
         """None."""
 
     class Params(Strict):
-        """``frames`` of 2x2 px, each taking ``pause_s`` seconds."""
+        """``frames`` of 2x2 px, each taking ``pause_s`` seconds; ``usd`` is charged before them."""
 
         frames: int = 2
         pause_s: float = 0.0
+        usd: float = 0.0
 
     def load(self, weights: Weights, context: Context) -> None:
         self._context = context
 
     def run(self, params: Params, *, seed: int) -> Clip:
+        if params.usd:
+            self._context.charge(params.usd, "a picture from elsewhere")
         for index in range(params.frames):
             time.sleep(params.pause_s)
             self._context.progress(index + 1, params.frames)
@@ -49,7 +52,7 @@ class Flat:
 
 
 class Brightness:
-    """Scores a clip by its brightness in percent; below ``dark`` points it fails."""
+    """Scores a clip by its brightness in percent; below ``dark`` points it fails, and black is no clip at all."""
 
     class Weights(Strict):
         """None."""
@@ -64,7 +67,7 @@ class Brightness:
 
     def run(self, params: Params, *, clip: Clip) -> Score:
         points = float(clip.frames.mean()) / 2.55
-        verdict = Verdict.PASS if points >= params.dark else Verdict.FAIL
+        verdict = Verdict.PASS if points >= params.dark else Verdict.FAIL if points else Verdict.REJECT
         finding = Finding("dark", verdict, points, "points", "too dark" if verdict else "bright", 0, None, params.dark)
         return Score("brightness", points, verdict.word, (finding,))
 
@@ -86,7 +89,7 @@ class Gate:
     def run(self, params: Params, *, clip: Clip, score: Score) -> Clip:
         worst = score.worst
         if worst is not None and worst.verdict >= Verdict.FAIL:
-            raise Rejected(worst.detector, worst.frame, worst.value, worst.reason)
+            raise Rejected(worst.detector, worst.frame, worst.value, worst.reason, worst.verdict is Verdict.REJECT)
         return clip
 
 
@@ -119,9 +122,14 @@ PIPELINE: dict[str, Any] = {
         "seed": "seed",
         "frames": {"type": "integer", "default": 2},
         "pause_s": {"type": "number", "default": 0},
+        "usd": {"type": "number", "default": 0},
     },
     "nodes": {
-        "draft": {"use": "flat", "with": {"frames": "$frames", "pause_s": "$pause_s"}, "take": {"seed": "$seed"}},
+        "draft": {
+            "use": "flat",
+            "with": {"frames": "$frames", "pause_s": "$pause_s", "usd": "$usd"},
+            "take": {"seed": "$seed"},
+        },
         "judge": {"use": "brightness", "take": {"clip": "draft"}},
         "sheet": {"use": "dump", "take": {"clip": "draft"}},
         "gate": {"use": "gate", "take": {"clip": "draft", "score": "judge"}},
@@ -156,6 +164,9 @@ class Counting:
         self.calls[node] = self.calls.get(node, 0) + 1
         self._before(node, self.calls[node])
         return await self._inner.call(call)
+
+    async def prepare(self, call: Call) -> None:
+        await self._inner.prepare(call)
 
 
 def lose(lost: str, times: int) -> Callable[[str, int], None]:

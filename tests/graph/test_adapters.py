@@ -48,7 +48,18 @@ class Wearer:
 
 
 def _adapter(wanted: WantedAdapter) -> Adapter:
-    return Adapter(wanted.name, "0" * 64, wanted.strength, "ltx2", "peft A/B", "bf16", (4, 4), 1, 1, 10)
+    return Adapter(
+        wanted.name,
+        "0" * 64,
+        1.0 if wanted.strength is None else wanted.strength,
+        "ltx2",
+        "peft A/B",
+        "bf16",
+        (4, 4),
+        1,
+        1,
+        10,
+    )
 
 
 def _plan(**inputs: Any) -> Plan:

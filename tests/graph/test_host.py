@@ -20,7 +20,7 @@ from serve_app.core.score import Score
 from serve_app.core.stage import Context, Strict
 from serve_app.graph.host import Host, Place, Signal
 from serve_app.graph.plan import deployment_of
-from serve_app.graph.record import Called, Resources
+from serve_app.graph.record import Called, Charge, Resources, StepRecord
 
 
 class Nothing(Strict):
@@ -63,6 +63,11 @@ class Odd:
                 self._context.note("level", 3)
                 self._context.warn("careful")
                 self._context.warn("careful")
+            case "charge":
+                self._context.charge(0.25, "a clip")
+                self._context.charge(None, "another")
+            case "overcharge":
+                self._context.charge(-1.0, "a clip")
             case "note nan":
                 self._context.note("level", float("nan"))
             case "lie":
@@ -206,3 +211,23 @@ def test_an_upload_that_is_no_picture_names_its_port(tmp_path: Path, host: Host)
 def test_an_upload_that_is_gone_is_unknown(host: Host) -> None:
     with pytest.raises(Unknown, match="artifact"):
         call(host, image=Artifact("0" * 64, "image/png", 1, "upload.png"))
+
+
+def test_what_a_stage_was_charged_is_in_its_record_and_told_at_once(host: Host) -> None:
+    told: list[Charge] = []
+    called = call(host, "charge", Signal(on_charge=told.append))
+    assert called.record.charges == (Charge(0.25, "a clip"), Charge(None, "another"))
+    assert tuple(told) == called.record.charges
+    assert StepRecord.from_json(called.record.as_json()) == called.record
+    assert call(host).record.charges == (), "the next call starts anew"
+
+
+def test_a_charge_below_nothing_is_the_stages_failure(host: Host) -> None:
+    with pytest.raises(StageFailed, match="a clip costs 0 USD or more, not -1"):
+        call(host, "overcharge")
+
+
+def test_what_a_stage_holds_is_told_when_its_turn_has_come(host: Host) -> None:
+    told: list[Resources] = []
+    call(host, signal=Signal(on_start=told.append))
+    assert told == [Resources()]

@@ -11,7 +11,7 @@ import pytest
 from serve_app.core.errors import Cancelled, Rejected, StageFailed, Unavailable
 from serve_app.graph.plan import Step
 from serve_app.graph.record import Called
-from serve_app.graph.run import Outcome, Rules, needed, walk
+from serve_app.graph.run import Outcome, Rules, needed, standing, walk
 from tests.graph.stages import Counting, bright, in_process, lose
 
 
@@ -90,6 +90,23 @@ def test_a_known_score_saves_only_the_judge(tmp_path: Path) -> None:
     steps = needed(bright(), {"judge": first.done["judge"]})
     assert [step.node for step in steps if step.node == "judge"] == []
     assert {step.node for step in steps} == {"draft", "sheet", "gate", "file"}
+
+
+def test_what_was_made_of_a_clip_that_must_be_made_again_no_longer_holds(tmp_path: Path) -> None:
+    first, _ = run(tmp_path, 200)
+    kept = {node: first.done[node] for node in ("sheet", "file", "judge")}
+    assert standing(bright(), kept).keys() == kept.keys(), "nothing must run, so nothing else is made"
+    assert standing(bright(), {"judge": kept["judge"], "sheet": kept["sheet"]}) == {}
+    with_clip = {"draft": first.done["draft"], "judge": kept["judge"]}
+    assert standing(bright(), with_clip).keys() == with_clip.keys()
+
+
+def test_a_clip_that_is_made_again_is_judged_again(tmp_path: Path) -> None:
+    passed, _ = run(tmp_path, 200)
+    outcome = asyncio.run(
+        walk(bright().bind({"seed": 10}), in_process(tmp_path), Notes(), Rules(), {"judge": passed.done["judge"]})
+    )
+    assert outcome.rejected is not None
 
 
 def test_a_lost_replica_is_called_again(tmp_path: Path) -> None:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from serve_app.core import digest
 from serve_app.core.artifact import Artifact
 from serve_app.core.errors import Busy, Conflict, InvalidInput, Unknown
-from serve_app.http.service import Events, Limits, ListQuery, Submission, Upload
+from serve_app.graph.plan import Plan
+from serve_app.graph.spec import RunPolicy
+from serve_app.http.service import Cards, Events, Limits, ListQuery, Submission, Sweeps, Upload
 from serve_app.runs.model import Event, Page, Run, RunRequest, RunState, new_run_id, request_digest
+from serve_app.runs.sql import SqlRunStore
+from serve_app.runs.tally import Figures
+from serve_app.serving.sweeps import SweepService
+from tests.graph.stages import bright
 
 PIPELINES: list[dict[str, Any]] = [
     {
@@ -34,6 +41,10 @@ PIPELINES: list[dict[str, Any]] = [
 ]
 
 
+def _all_priced(_plan: Plan, _policy: RunPolicy) -> None:
+    """Find a price for everything."""
+
+
 class DeskService:
     """Keeps everything in memory; what a test sets up, the API shows."""
 
@@ -46,13 +57,35 @@ class DeskService:
         self.happened: dict[str, list[Event]] = {}
         self.files: dict[str, Artifact] = {}
         self.looks = 0
+        self.cards: list[dict[str, Any]] = []
+        self.models_said: list[dict[str, Any]] = []
+        self.served = PIPELINES
         self.most_queued = 100
+        self.counted = Figures({})
         self.facts: dict[str, Any] = {"is_ready": True, "runners": 1}
         self.fault: Exception | None = None
         self.ends_at_once = False
 
+    @cached_property
+    def sweeps(self) -> Sweeps:
+        """The real sweeps of one small pipeline, which no runner works on."""
+
+        async def keep(_field: str, value: Any, _is_film: bool) -> Any:
+            return value
+
+        plan = bright()
+        return SweepService(
+            SqlRunStore(f"sqlite:///{self.folder / 'sweeps.db'}"), {plan.name: plan}, {}, keep, _all_priced
+        )
+
     def pipelines(self) -> list[dict[str, Any]]:
-        return PIPELINES
+        return self.served
+
+    async def adapters(self) -> Cards:
+        return self.cards
+
+    async def models(self) -> Cards:
+        return self.models_said
 
     async def submit(self, run_id: str | None, submission: Submission) -> tuple[Run, bool]:
         self._stumble()
@@ -104,6 +137,10 @@ class DeskService:
         if name not in outputs:
             raise Unknown("artifact", name, tuple(outputs))
         return Artifact.from_json(outputs[name]), self.folder / outputs[name]["digest"]
+
+    async def figures(self) -> Figures:
+        self._stumble()
+        return self.counted
 
     async def health(self) -> dict[str, Any]:
         self._stumble()

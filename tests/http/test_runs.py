@@ -26,8 +26,8 @@ def test_a_run_on_the_wire_has_its_whole_shape(client: TestClient) -> None:
     run = client.put("/v1/runs/mine", json=BODY).json()
     assert set(run) == {
         "id", "object", "pipeline", "state", "is_cancel_requested", "inputs", "policy", "created_at", "started_at",
-        "finished_at", "verdict", "is_accepted", "scores", "attempts", "cost", "warnings", "error", "artifacts",
-        "links",
+        "finished_at", "seed_origin", "verdict", "is_accepted", "scores", "attempts", "cost", "warnings", "error",
+        "artifacts", "links",
     }  # fmt: skip
     assert run["object"] == "run"
     assert run["state"] == "queued"

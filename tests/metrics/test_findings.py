@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from deployments.judge.image import Image
 from deployments.metrics.findings import Limit, Reading, Rule, capped, excused, finding, label_of, worst_of_each
 from deployments.metrics.limits import ClipLimits, StillLimits, check_order, limit_of
 from deployments.metrics.rules import FRAME_RULES, MOTION_RULES
@@ -69,8 +70,8 @@ def test_a_pass_has_tiers(points: float, label: str) -> None:
 
 def test_every_rule_has_its_limits_and_its_sentences() -> None:
     for rule in (*FRAME_RULES, *MOTION_RULES):
-        limit = limit_of(ClipLimits(), rule.measure)
-        assert any(at is not None for at in (limit.warn, limit.fail, limit.reject)), rule
+        limits = [limit_of(params, rule.measure) for params in (ClipLimits(), Image.Params())]
+        assert any(at is not None for limit in limits for at in (limit.warn, limit.fail, limit.reject)), rule
         assert rule.bad.format(value=1.5, frame=7) != rule.good.format(value=1.5, frame=7)
 
 

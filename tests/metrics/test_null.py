@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -10,9 +14,10 @@ from deployments.metrics.findings import Reading
 from deployments.metrics.limits import ClipLimits
 from deployments.metrics.null import MEASURES, Null, null_of
 from deployments.metrics.nulls import Nulls
-from deployments.metrics.region import region_for
+from deployments.metrics.region import Box, region_for
 from deployments.metrics.rules import limit_given, motion_findings
 from deployments.metrics.scale import Grey, grey_of
+from deployments.metrics.shelf import Shelf
 from serve_app.core.score import Verdict
 from tests.metrics.pictures import subject
 
@@ -34,22 +39,78 @@ def test_the_same_picture_gives_the_same_null(null: Null) -> None:
     assert null_of(SMALL, region_for((90, 160), None), 4) == null
 
 
+def source(nulls: Nulls, grey: Grey, box: Box | None = None) -> str:
+    found = nulls.of(grey, box, 1)
+    assert found is not None
+    return found.source
+
+
 def test_it_keeps_the_last_pictures_alone() -> None:
     nulls = Nulls(most=2)
     for shade in (0, 1, 2):
-        nulls.of(SMALL + np.uint8(shade), None, 1)
-    nulls.of(SMALL + np.uint8(2), None, 1)
-    assert nulls.was_known
-    nulls.of(SMALL, None, 1)
-    assert not nulls.was_known
+        assert source(nulls, SMALL + np.uint8(shade)) == "made"
+    assert source(nulls, SMALL + np.uint8(2)) == "known"
+    assert source(nulls, SMALL) == "made"
 
 
 def test_face_and_number_of_clips_are_part_of_the_key() -> None:
     nulls = Nulls()
-    nulls.of(SMALL, None, 1)
-    nulls.of(SMALL, (0.2, 0.2, 0.5, 0.5), 1)
-    assert not nulls.was_known
+    assert source(nulls, SMALL) == "made"
+    assert source(nulls, SMALL, (0.2, 0.2, 0.5, 0.5)) == "made"
     assert nulls.of(SMALL, None, 0) is None
+
+
+def test_who_asks_while_it_is_made_waits_and_makes_no_other() -> None:
+    nulls = Nulls()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: nulls.of(SMALL, None, 2), range(4)))
+    assert sorted(each.source for each in found if each is not None).count("made") == 1
+    assert len({id(each.null) for each in found if each is not None}) == 1
+
+
+def test_one_that_could_not_be_made_is_made_by_the_next_who_asks() -> None:
+    nulls = Nulls()
+    with pytest.raises(ValueError):
+        nulls.of(SMALL, None, -1)
+    assert source(nulls, SMALL) == "made"
+
+
+def test_a_disk_that_keeps_nothing_costs_a_log_line_and_no_null(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    blocked = tmp_path / "nulls"
+    blocked.write_text("a file where the directory should be")
+    assert source(Nulls(shared=blocked), SMALL) == "made"
+    assert "a null is not kept" in caplog.text
+
+
+def test_another_replica_finds_it_on_disk(tmp_path: Path) -> None:
+    first, second = (Nulls(shared=tmp_path / "nulls") for _ in range(2))
+    made, known = first.of(SMALL, None, 1), second.of(SMALL, None, 1)
+    assert made is not None
+    assert known is not None
+    assert (made.source, known.source) == ("made", "known")
+    assert made.null == known.null
+
+
+def test_a_broken_file_is_made_anew(tmp_path: Path) -> None:
+    assert source(Nulls(shared=tmp_path), SMALL) == "made"
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    for broken in (b"", whole[:-5], b"[]", b'{"expected": {}, "clips": 1}'):
+        file.write_bytes(broken)
+        assert source(Nulls(shared=tmp_path), SMALL) == "made"
+        assert file.read_bytes() == whole
+
+
+def test_the_oldest_files_go_when_there_are_too_many(tmp_path: Path, null: Null) -> None:
+    shelf = Shelf(tmp_path, most=4)
+    for number in range(5):
+        shelf.put(f"{number:064x}", null)
+        os.utime(tmp_path / f"{number:064x}.json", (number, number))
+    assert len(list(tmp_path.iterdir())) <= 4
+    assert shelf.get(f"{0:064x}") is None
+    assert shelf.get(f"{4:064x}") == null
 
 
 def test_it_moves_a_warning_within_half_and_twice(null: Null) -> None:

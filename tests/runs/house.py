@@ -21,13 +21,18 @@ class House:
     """A store, a queue and its stages in one directory; ``open`` it again to play a process after a crash."""
 
     def __init__(
-        self, root: Path, caller: Caller | None = None, lease_s: float = 5.0, store: SqlRunStore | None = None
+        self,
+        root: Path,
+        caller: Caller | None = None,
+        lease_s: float = 5.0,
+        store: SqlRunStore | None = None,
+        prices: Prices | None = None,
     ) -> None:
         self.plan = bright()
         self.store = store or SqlRunStore(f"sqlite:///{root / 'runs.db'}")
         self.caller = Counting(caller or in_process(root))
         settings = QueueSettings(lease_s=lease_s, poll_s=0.01, step_retries=1, max_claims=2)
-        reporter = Reporter({self.plan.name: self.plan}, Prices())
+        reporter = Reporter({self.plan.name: self.plan}, prices or Prices())
         self.queue = Queue(self.store, {self.plan.name: self.plan}, self.caller, reporter, settings)
 
     def submit(self, seed: int, policy: dict[str, Any] | None = None, **inputs: Any) -> str:

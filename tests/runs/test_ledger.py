@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from serve_app.core.errors import Misconfigured
-from serve_app.runs.ledger import Prices, Target, Usage, cost_of, meets, per_accepted
+from serve_app.graph.record import Charge
+from serve_app.runs.ledger import Prices, Usage, cost_of, per_accepted
 
 _PRICES = Prices()
 _RENDER = Usage(step="generate", seconds=58.0, accelerator="A10", gpus=1.0)
@@ -63,17 +64,28 @@ def test_a_rejected_attempt_costs_as_much_as_an_accepted_one() -> None:
 
 
 def test_the_cost_per_accepted_clip_carries_the_rejected_runs() -> None:
-    run = cost_of([_RENDER], _PRICES)
-    assert per_accepted([run, run, run], accepted=2) == pytest.approx(3 * 0.017748 / 2)
+    assert per_accepted([0.5, 0.5, 0.5], accepted=2) == pytest.approx(0.75)
 
 
 def test_the_cost_per_accepted_clip_is_unknown_without_an_accepted_clip() -> None:
-    assert per_accepted([cost_of([_RENDER], _PRICES)], accepted=0) is None
+    assert per_accepted([0.5], accepted=0) is None
 
 
 def test_the_cost_per_accepted_clip_is_unknown_when_one_cost_is() -> None:
-    unknown = cost_of([Usage(step="generate", seconds=1.0, accelerator="B9000", gpus=1.0)], _PRICES)
-    assert per_accepted([cost_of([_RENDER], _PRICES), unknown], accepted=1) is None
+    assert per_accepted([0.5, None], accepted=1) is None
+
+
+def test_what_others_charge_comes_on_top_of_the_seconds() -> None:
+    paid = Usage(step="generate", seconds=2.0, cpus=1.0, charges=(Charge(0.25, "a clip"), Charge(0.5, "a clip")))
+    cost = cost_of([paid], _PRICES)
+    assert cost.usd == pytest.approx(0.75 + 2 * 0.0000131)
+    assert cost.as_json()["by_step"][0]["charges"] == [{"usd": 0.25, "what": "a clip"}, {"usd": 0.5, "what": "a clip"}]
+
+
+def test_a_charge_of_which_nobody_knows_the_price_makes_the_cost_unknown_and_is_named() -> None:
+    cost = cost_of([_RENDER, Usage(step="generate", seconds=1.0, charges=(Charge(None, "a clip from afar"),))], _PRICES)
+    assert cost.usd is None
+    assert cost.warnings == ("nobody knows what 'a clip from afar' costs, so the cost is unknown",)
 
 
 def test_nothing_done_costs_nothing() -> None:
@@ -92,19 +104,6 @@ def test_the_json_has_usd_won_and_every_rate_in_effect() -> None:
 
 def test_a_millisecond_of_one_core_does_not_read_as_free() -> None:
     assert cost_of([Usage(step="gate", seconds=0.001, cpus=1.0)], _PRICES).as_json()["usd"] > 0
-
-
-def test_a_minute_on_an_a10_keeps_to_thirty_won_and_67_seconds() -> None:
-    target = Target(amount=30.0, currency="KRW", seconds=67.0)
-    cost = cost_of([_RENDER], _PRICES)
-    assert meets(cost, passed_s=58.0, target=target) is True
-    assert meets(cost, passed_s=68.0, target=target) is False
-    assert meets(cost_of([_RENDER, _RENDER], _PRICES), passed_s=58.0, target=target) is False
-
-
-def test_an_unknown_cost_neither_keeps_to_a_target_nor_misses_it() -> None:
-    unknown = cost_of([Usage(step="generate", seconds=1.0, accelerator="B9000", gpus=1.0)], _PRICES)
-    assert meets(unknown, passed_s=1.0, target=Target(amount=1.0, seconds=1.0)) is None
 
 
 def test_a_currency_without_a_rate_is_named() -> None:

@@ -75,3 +75,10 @@ def test_what_json_cannot_say_is_refused_with_the_name_of_its_field(field: str, 
     with pytest.raises(InvalidInput) as caught:
         request_digest(_request(**{field: {"x": value}}))
     assert caught.value.field == field
+
+
+def test_a_policys_later_fields_count_only_where_they_say_something() -> None:
+    before, none = {"attempts": 3, "budget_s": None}, {"budget_usd": None, "max_seconds": None, "max_cost_usd": None}
+    assert request_digest(_request(policy={**before, **none})) == request_digest(_request(policy=before))
+    assert request_digest(_request(policy={**before, "budget_usd": 1.0})) != request_digest(_request(policy=before))
+    assert request_digest(_request(policy={"attempts": 3})) != request_digest(_request(policy=before))

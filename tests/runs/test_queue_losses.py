@@ -14,7 +14,7 @@ from serve_app.core.errors import InputLost, Unavailable
 from serve_app.core.media import Clip
 from serve_app.graph.callers import Call, Caller
 from serve_app.graph.record import Called
-from serve_app.runs.attempt import Result
+from serve_app.runs.attempt import Result, records_in
 from serve_app.runs.attempts import RESTARTS
 from serve_app.runs.ledger import Prices
 from serve_app.runs.model import Run, RunState
@@ -77,15 +77,18 @@ class Weighing:
             self._clips.append(weakref.ref(called.value))
         return called
 
+    async def prepare(self, call: Call) -> None:
+        await self._inner.prepare(call)
 
-def test_a_lost_clip_is_made_again_and_what_was_kept_is_not(tmp_path: Path) -> None:
+
+def test_a_lost_clip_is_made_again_and_so_is_what_was_made_of_it(tmp_path: Path) -> None:
     house = House(tmp_path, Lossy(tmp_path, "file", times=1))
     run_id = house.submit(BRIGHT)
     house.work()
     run, _ = house.ended(run_id)
     assert run.state is RunState.SUCCEEDED
     assert house.caller.calls["draft"] == 2
-    assert house.caller.calls["judge"] == 1, "a score is not lost with a clip"
+    assert house.caller.calls["judge"] == 2, "the score of a lost clip says nothing of the next one"
     assert house.caller.calls["file"] == 2, "and no call is repeated with what is gone"
     assert house.kinds(run_id).count("attempt.restarted") == 1
     assert house.steps(run_id, attempt=1).count("draft") == 2, "what was done twice costs twice"
@@ -109,7 +112,7 @@ def test_a_lost_clip_of_the_best_attempt_is_made_again(tmp_path: Path) -> None:
     assert house.caller.calls["draft"] == 2
 
 
-def test_a_best_attempt_whose_runner_died_is_finished_from_what_was_kept(tmp_path: Path) -> None:
+def test_a_best_attempt_whose_runner_died_is_made_again_and_finished(tmp_path: Path) -> None:
     house = House(tmp_path, Counting(in_process(tmp_path), lose("file", times=2)))
     run_id = house.submit(DARK, {"attempts": 1, "keep": "best"})
     house.work()
@@ -118,7 +121,7 @@ def test_a_best_attempt_whose_runner_died_is_finished_from_what_was_kept(tmp_pat
     successor.work()
     _, report = successor.ended(run_id)
     assert "file" in report["outputs"]
-    assert successor.caller.calls == {"draft": 1, "gate": 1, "file": 1}, "the score and the sheet were kept"
+    assert set(successor.caller.calls.values()) == {1}, "its clip was lost, and what was made of it no longer holds"
     assert successor.steps(run_id, attempt=1).count("draft") == 2, "both runners' work is in the bill"
 
 
@@ -185,3 +188,18 @@ def test_no_clip_is_held_when_its_run_has_failed(tmp_path: Path) -> None:
     house.work()
     assert caller.most_alive == 1
     assert caller.alive == 0
+
+
+def test_a_clip_that_was_lost_with_its_runner_is_judged_again_and_its_second_making_is_paid_for(tmp_path: Path) -> None:
+    first = House(tmp_path, Counting(in_process(tmp_path), lose("file", times=2)))
+    run_id = first.submit(BRIGHT)
+    first.work()
+    second = House(tmp_path, Counting(in_process(tmp_path), lose("file", times=99)))
+    second.work()
+    assert second.caller.calls["judge"] == 1
+    made = [record.node for record in records_in(second.store.recall(run_id), 1) if record.ended == "done"]
+    assert (made.count("draft"), made.count("judge")) == (2, 2), "a successor's budget sees both"
+    assert second.store.get(run_id).state is RunState.QUEUED
+    for _ in range(2):
+        second.work()
+    assert second.store.get(run_id).error is not None, "what is made again is no progress"

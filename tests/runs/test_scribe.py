@@ -146,7 +146,7 @@ def test_progress_is_thinned_out_but_for_the_first_and_the_last_of_every_attempt
 
 def test_a_rejection_says_who_where_and_why(store: SqlRunStore) -> None:
     ((kind, data),) = write(store, lambda scribe: scribe.step_rejected(STEP, Rejected("dark", 3, 0.5, "too dark")))
-    facts = {"detector": "dark", "frame": 3, "value": 0.5, "reason": "too dark"}
+    facts = {"detector": "dark", "frame": 3, "value": 0.5, "reason": "too dark", "is_final": False}
     assert (kind, data) == ("step.rejected", {"attempt": 0, "node": STEP.node, **facts})
 
 

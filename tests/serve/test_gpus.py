@@ -34,6 +34,7 @@ def gpu_app(cluster: str, tiny_ltx2_dir: Path, tmp_path: Path) -> Iterator[Clien
         "stages": {"generate.ltx2": {"weights": {"model": str(tiny_ltx2_dir)}}},
         "queue": {"slots": 4},
     }
+    application["deployments"] = [each for each in application["deployments"] if each["name"] != "adapt.lora"]
     for deployment in application["deployments"]:
         deployment.get("autoscaling_config", {}).update(upscale_delay_s=1)
         deployment.pop("num_replicas", None)

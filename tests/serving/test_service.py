@@ -16,6 +16,7 @@ from serve_app.core.artifact import Artifact
 from serve_app.core.errors import Busy, Conflict, InvalidInput, InvalidPicture, TooLarge, Unknown
 from serve_app.http.service import ListQuery, Submission, Upload
 from serve_app.runs.model import Run, RunState
+from serve_app.serving import service
 from serve_app.serving.service import RunService
 from serve_app.serving.stores import open_artifacts, open_store
 
@@ -94,7 +95,8 @@ def test_another_request_under_the_same_id_is_a_conflict(home: Home) -> None:
 
 def test_the_policy_is_the_pipelines_with_the_requests_changes(home: Home) -> None:
     run, _ = home.submit(policy={"attempts": 1, "keep": "best"})
-    assert run.policy == {"attempts": 1, "vary": "seed", "budget_s": 300, "keep": "best"}
+    given = {name: value for name, value in run.policy.items() if value is not None}
+    assert given == {"attempts": 1, "vary": "seed", "budget_s": 300, "keep": "best"}
 
 
 @pytest.mark.parametrize(
@@ -248,3 +250,19 @@ def test_a_pipeline_is_shown_with_its_inputs_steps_and_drawing(home: Home) -> No
     assert shown["outputs"] == ["video", "sheet", "draft_score", "score"]
     assert shown["diagram"].startswith("flowchart LR")
     json.dumps(shown)
+
+
+def test_a_repetition_is_recognised_before_it_could_be_refused(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = home.submit("mine")
+
+    def refuse(*_: Any) -> None:
+        raise InvalidInput("policy.budget_usd", "it has no price any more")
+
+    monkeypatch.setattr(service, "check_priced", refuse)
+    monkeypatch.setattr(service, "admit", refuse)
+    again, is_new = home.submit("mine")
+    assert (again.id, is_new) == (first.id, False)
+    with pytest.raises(Conflict):
+        home.submit("mine", seed=2)
+    with pytest.raises(InvalidInput, match="no price"):
+        home.submit("another")

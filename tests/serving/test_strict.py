@@ -76,7 +76,7 @@ def test_a_bad_value_is_refused(changes: dict[str, Any], finding: str) -> None:
         ({f"{APP}/args/queue/slots": 0}, "applications.0.args.queue.slots: Input should be greater than or equal to 1"),
         (
             {f"{APP}/args/stages/upscale.edsr/weights/dtype": "int3"},
-            "applications.0.args: stages.upscale.edsr.weights.dtype: Input should be 'auto', 'bf16' or 'fp32'",
+            "applications.0.args: stages.upscale.edsr.weights.dtype: Input should be 'auto', 'bf16', 'fp16' or 'fp32'",
         ),
         ({f"{APP}/args/pipelines": ["nope"]}, "applications.0.args: pipelines: there is no 'nope'"),
         ({f"{APP}/args/store_url": "nonsense"}, "applications.0.args.store_url: it is not a database URL"),

@@ -18,11 +18,13 @@ import torch
 from torch.nn import functional
 
 from deployments.nets.lora.loaded import Loaded
-from deployments.nets.lora.normal import Pair
+from deployments.nets.lora.normal import Change, Pair
 from deployments.nets.lora.weights import Pristine
 
 Worn = Sequence[tuple[Loaded, float]]
 """Adapters with their strengths, none of them 0, in the order of the request."""
+Mark = tuple[int, str]
+"""An adapter's place in the request, and the path of a layer that it changes."""
 
 
 @dataclass
@@ -30,6 +32,8 @@ class Extra:
     """What is added to one layer's output, and how often it was."""
 
     terms: list[tuple[Pair, float]] = field(default_factory=list)
+    owners: list[int] = field(default_factory=list)
+    """Of each term: the place of its adapter in the request."""
     calls: int = 0
 
     def install(self, layer: torch.nn.Module) -> Callable[[], None]:
@@ -68,22 +72,30 @@ class Unfused:
     def __init__(self, modules: Mapping[str, torch.nn.Module], worn: Worn) -> None:
         self._modules, self._worn = modules, worn
         self._layers: dict[str, torch.nn.Module] = {}
+        self._loud: set[Mark] = set()
         self.extras: dict[str, Extra] = {}
         """The layers that get terms, by path."""
-        for loaded, strength in worn:
+        for owner, (loaded, strength) in enumerate(worn):
             for path, change in loaded.changes.items():
                 if change.pair:
                     self._layers[path] = loaded.layers[path]
-                    term = (change.pair, strength * change.pair.scale)
-                    self.extras.setdefault(path, Extra()).terms.append(term)
+                    extra = self.extras.setdefault(path, Extra())
+                    extra.terms.append((change.pair, strength * change.pair.scale))
+                    extra.owners.append(owner)
+
+    @property
+    def passes(self) -> int:
+        """How often the model ran with the terms: as often as the layer that ran most."""
+        return max((extra.calls for extra in self.extras.values()), default=0)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Apply inside ``with``. Differences of whole weights, which no term can be, are written and restored."""
         pristine, undo = Pristine(self._modules), list[Callable[[], None]]()
         try:
-            for name, value in _sums(pristine, self._worn, with_pairs=False).items():
-                pristine.write(name, value)
+            for made in _sums(pristine, self._worn, None, with_pairs=False):
+                pristine.write(made.name, made.value)
+                self._loud |= made.loud
             for path, extra in self.extras.items():
                 undo.append(extra.install(self._layers[path]))
             yield
@@ -92,9 +104,13 @@ class Unfused:
                 take_out()
             pristine.restore_all()
 
-    def silent(self, device: torch.device) -> list[str]:
-        """Return the layers whose output does not change for random inputs, in the dtype that they compute in."""
-        changed: dict[str, torch.Tensor] = {}
+    def silent(self, device: torch.device) -> list[Mark]:
+        """Return whose changes of which layer make no difference: a probe of random inputs, in the layer's own dtype.
+
+        Each adapter is looked at by itself. Call it inside `applied`, which looks at whole differences.
+        """
+        asked: list[Mark] = []
+        differs: list[torch.Tensor] = []
         generator = torch.Generator("cpu").manual_seed(0)
         with torch.no_grad():
             for path, extra in self.extras.items():
@@ -103,11 +119,13 @@ class Unfused:
                 assert isinstance(weight, torch.Tensor)
                 x = torch.randn(4, down.shape[1], generator=generator).to(device, down.dtype)
                 plain = functional.linear(x, weight.to(device, down.dtype))
-                with_terms = plain.clone()
-                extra.add(x, with_terms)
-                changed[path] = (plain != with_terms).any()
-            flags = torch.stack(list(changed.values())).tolist() if changed else []
-        return [path for path, is_changed in zip(changed, flags, strict=True) if not is_changed]
+                for owner, (pair, factor) in zip(extra.owners, extra.terms, strict=True):
+                    asked.append((owner, path))
+                    differs.append(
+                        (plain.addmm(functional.linear(x, pair.down), pair.up.T, alpha=factor) != plain).any()
+                    )
+            flags = torch.stack(differs).tolist() if differs else []
+        return _all_but(self._worn, self._loud | {mark for mark, is_loud in zip(asked, flags, strict=True) if is_loud})
 
 
 class Baked:
@@ -123,8 +141,13 @@ class Baked:
         """Host memory that the copies of changed weights take."""
         return self._pristine.size_bytes
 
-    def hold(self, key: Any, worn: Worn) -> list[str]:
-        """Make the weights those of ``worn``, whose identity is ``key``; return the weights that came out unchanged.
+    @property
+    def is_pristine(self) -> bool:
+        """Whether the weights are the base's."""
+        return not self._pristine.kept
+
+    def hold(self, key: Any, worn: Worn) -> list[Mark]:
+        """Make the weights those of ``worn``, whose identity is ``key``; return whose changes make no difference.
 
         A set that is held already costs nothing. If it fails half-way, the base is restored before it raises.
         """
@@ -145,25 +168,32 @@ class Baked:
         self._held = None
         self._pristine.restore_all()
 
-    def _bake(self, worn: Worn) -> list[str]:
-        touched, silent = set[str](), []
-        for name, value in _each_sum(self._pristine, worn, self._device, with_pairs=True):
-            touched.add(name)
-            self._pristine.write(name, value)
-            if torch.equal(value.cpu(), self._pristine.original(name)):
-                silent.append(name)
+    def _bake(self, worn: Worn) -> list[Mark]:
+        touched, loud = set[str](), set[Mark]()
+        for made in _sums(self._pristine, worn, self._device, with_pairs=True):
+            touched.add(made.name)
+            self._pristine.write(made.name, made.value)
+            loud |= made.loud
         for name in set(self._pristine.kept) - touched:
             self._pristine.restore(name)
-        return silent
+        return _all_but(worn, loud)
 
 
-def _sums(pristine: Pristine, worn: Worn, *, with_pairs: bool) -> dict[str, torch.Tensor]:
-    return dict(_each_sum(pristine, worn, None, with_pairs=with_pairs))
+def _all_but(worn: Worn, loud: set[Mark]) -> list[Mark]:
+    every = [(owner, path) for owner, (loaded, _) in enumerate(worn) for path in loaded.changes]
+    return [mark for mark in every if mark not in loud]
 
 
-def _each_sum(
-    pristine: Pristine, worn: Worn, device: torch.device | None, *, with_pairs: bool
-) -> Iterator[tuple[str, torch.Tensor]]:
+@dataclass(frozen=True)
+class _Sum:
+    """One weight with everything that is added to it, and whose part of that its dtype can tell."""
+
+    name: str
+    value: torch.Tensor
+    loud: set[Mark]
+
+
+def _sums(pristine: Pristine, worn: Worn, device: torch.device | None, *, with_pairs: bool) -> Iterator[_Sum]:
     """Yield `path.weight` and `path.bias` with their sums: fp32 from the original, rounded once to its dtype."""
     names: dict[str, None] = {}
     for loaded, _ in worn:
@@ -174,13 +204,22 @@ def _each_sum(
         path, _, key = name.rpartition(".")
         original = pristine.original(name)
         total = original.to(device or pristine.live(name).device, torch.float32, copy=True)
-        for loaded, strength in worn:
+        before, loud = original.to(total.device), set[Mark]()
+        for owner, (loaded, strength) in enumerate(worn):
             change = loaded.changes.get(path)
-            if change is None:
-                continue
-            if key in change.differences:
-                total.add_(change.differences[key].to(total.device, torch.float32), alpha=strength)
-            if change.pair and with_pairs and key == "weight":
-                down, up = (half.to(total.device, torch.float32) for half in (change.pair.down, change.pair.up))
-                total.addmm_(up, down, alpha=strength * change.pair.scale)
-        yield name, total.to(original.dtype)
+            if change is not None and _add(total, change, key, strength, with_pairs=with_pairs):
+                after = total.to(original.dtype, copy=True)
+                loud |= set() if torch.equal(before, after) else {(owner, path)}
+                before = after
+        yield _Sum(name, before, loud)
+
+
+def _add(total: torch.Tensor, change: Change, key: str, strength: float, *, with_pairs: bool) -> bool:
+    """Add one adapter's part to a weight in fp32; return whether it has one."""
+    has_difference, has_pair = key in change.differences, bool(change.pair) and with_pairs and key == "weight"
+    if has_difference:
+        total.add_(change.differences[key].to(total.device, torch.float32), alpha=strength)
+    if change.pair and has_pair:
+        down, up = (half.to(total.device, torch.float32) for half in (change.pair.down, change.pair.up))
+        total.addmm_(up, down, alpha=strength * change.pair.scale)
+    return has_difference or has_pair

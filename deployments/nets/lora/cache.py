@@ -37,8 +37,10 @@ class AdapterCache:
         return tuple(self._kept)
 
     @contextmanager
-    def borrow(self, key: Hashable, size_bytes: int, load: Callable[[], Loaded]) -> Iterator[tuple[Loaded, bool]]:
-        """Lend what is at ``key``, and whether it was at hand; ``load`` makes it, of about ``size_bytes``.
+    def borrow(
+        self, key: Hashable, size_bytes: Callable[[], int], load: Callable[[], Loaded]
+    ) -> Iterator[tuple[Loaded, bool]]:
+        """Lend what is at ``key``, and whether it was at hand; else ``load`` makes it, of about ``size_bytes``.
 
         Idle adapters leave, the least lately used first, until it fits. Raises OutOfMemory when those in use leave too
         little of the budget, and whatever ``load`` raises, after which nothing is kept of it.
@@ -46,7 +48,7 @@ class AdapterCache:
         with self._lock:
             is_at_hand = key in self._kept
             if not is_at_hand:
-                self._make_room(size_bytes)
+                self._make_room(size_bytes())
                 self._kept[key] = _Kept(load())
             kept = self._kept[key]
             self._kept.move_to_end(key)
@@ -57,6 +59,13 @@ class AdapterCache:
             with self._lock:
                 kept.users -= 1
                 self._trim()
+
+    def drop(self, key: Hashable) -> None:
+        """Let go of what is at ``key``, unless somebody uses it."""
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept is not None and not kept.users:
+                del self._kept[key]
 
     def _make_room(self, size_bytes: int) -> None:
         while self.size_bytes + size_bytes > self._budget_bytes:

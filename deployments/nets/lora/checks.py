@@ -9,10 +9,8 @@ from deployments.nets.lora.header import Header, read_header
 from deployments.nets.lora.match import Match, match
 from deployments.nets.lora.normal import Reader
 from deployments.nets.lora.places import Base
+from deployments.nets.lora.triggers import triggers_of
 from serve_app.core.errors import BadAdapter
-
-_TRIGGERS = ("modelspec.trigger_phrase", "trigger_words", "trigger_word")
-"""Where authors write the words that an adapter answers to (github.com/Stability-AI/ModelSpec, and habits)."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +46,3 @@ def verify(path: Path, name: str, base: Base, parts: tuple[str, ...] = (), *, is
     if not layers:
         raise BadAdapter(name, None, "it is all zeros and would change nothing")
     return Verified(header, matched, layers, tuple(idle), triggers_of(header))
-
-
-def triggers_of(header: Header) -> tuple[str, ...]:
-    """Return the words that the author wrote down as the adapter's triggers, in their order."""
-    texts = [header.metadata[key] for key in _TRIGGERS if key in header.metadata]
-    words = [word.strip() for text in texts for word in text.split(",")]
-    return tuple(dict.fromkeys(word for word in words if word))

@@ -85,7 +85,8 @@ def read_header(path: Path, name: str | None = None) -> Header:
 
 
 def _refuse_pickle(file: str, first: bytes) -> None:
-    if first.startswith(_PICKLES):
+    # A header of 896 bytes begins with 80 03 as well; what follows a pickle's mark makes a length that no header has.
+    if first.startswith(_PICKLES) and (len(first) < 8 or int.from_bytes(first, "little") > HEADER_BYTES):
         raise BadAdapter(file, None, "it is pickled, and a pickle runs code; only safetensors are read")
 
 
@@ -113,8 +114,9 @@ def _parse(file: str, text: bytes) -> dict[str, Any]:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)!r} is in it twice")
+        seen = set[str]()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"{twice[:100]!r} is in it twice")
     return found
 
 

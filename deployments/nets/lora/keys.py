@@ -17,7 +17,7 @@ _ROLES = (
     ("diff_bias", r"\.diff_b"),
 )
 _KNOWN = tuple((role, re.compile(rf"(.+?)(?:{pattern})")) for role, pattern in _ROLES)
-_FOREIGN = {
+FOREIGN = {
     "DoRA": r"dora_scale|lora_magnitude_vector",
     "LoKr": r"lokr_(w|t)",
     "LoHa": r"hada_(w|t)",
@@ -57,7 +57,7 @@ def layers_of(file: str, keys: Mapping[str, object]) -> dict[str, Layer]:
 
 
 def _split(file: str, key: str) -> tuple[str, str]:
-    for method, pattern in _FOREIGN.items():
+    for method, pattern in FOREIGN.items():
         if re.search(pattern, key):
             raise BadAdapter(file, key, f"this is {method}, which is not plain LoRA and is not applied")
     for role, known in _KNOWN:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,12 @@ from deployments.nets.lora.header import read_header
 from deployments.nets.lora.match import match
 from deployments.nets.lora.normal import Change, Pair, Reader
 from deployments.nets.lora.places import Base
+from serve_app.core.errors import BadAdapter
 
 _FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+_WRITABLE = (torch.float32, torch.bfloat16, torch.float16)
+_BYTES = {"fp8_e4m3": 2, "fp8_e5m2": 2, "fp16": 2, "bf16": 2, "fp32": 4, "fp64": 8}
+"""Of one number as it is read: FP8 becomes bf16."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ def load(source: Source, base: Base, modules: Mapping[str, torch.nn.Module], sea
         moved: dict[tuple[int, int, torch.dtype], torch.Tensor] = {}
         for change in found:
             layers[change.path] = layer_at(modules, change.path)
+            _refuse_unwritable(source.name, change, layers[change.path])
             dtype = seat.dtype and _computing(layers[change.path], seat.dtype)
             pair = change.pair and Pair(
                 _move(change.pair.down, seat.device, dtype, moved),
@@ -72,16 +78,25 @@ def load(source: Source, base: Base, modules: Mapping[str, torch.nn.Module], sea
     return Loaded(changes, layers, _bytes_of(changes))
 
 
-def estimate_bytes(source: Source, seat: Seat) -> int:
-    """Return about what ``load`` will take, from the header alone; never less for a file without several experts."""
-    sizes = {"fp8_e4m3": 2, "fp8_e5m2": 2, "fp16": 2, "bf16": 2, "fp64": 8}
+def estimate_bytes(source: Source, base: Base, modules: Mapping[str, torch.nn.Module], seat: Seat) -> int:
+    """Return what ``load`` will take at the most, from the header alone. Raises BadAdapter.
+
+    Layers that compute in several dtypes get a copy of what they share for each; a whole difference is kept for each
+    layer in the file's own dtype.
+    """
     header = read_header(source.path, source.name)
     count = 0
-    for entry in header.tensors.values():
-        elements = 1
-        for length in entry.shape:
-            elements *= length
-        count += elements * (sizes.get(entry.dtype, 4) if seat.dtype is None else seat.dtype.itemsize)
+    for layer in match(header, base, source.parts, is_partial=source.is_partial).placed:
+        paths = [slot.path for group in layer.groups for slot in group.slots]
+        for role, key in layer.roles.items():
+            entry = header.tensors[key]
+            if role in ("down", "up"):
+                seats = {seat.dtype and _computing(layer_at(modules, path), seat.dtype) for path in paths}
+                sizes = [_BYTES.get(entry.dtype, 4) if dtype is None else dtype.itemsize for dtype in seats]
+                count += math.prod(entry.shape) * sum(sizes)
+            elif role != "alpha":
+                size = 4 if role == "up_bias" else _BYTES.get(entry.dtype, 4)
+                count += math.prod(entry.shape) * size * len(layer.groups)
     return count
 
 
@@ -90,6 +105,16 @@ def _computing(layer: torch.nn.Module, default: torch.dtype) -> torch.dtype:
     weight = layer.weight
     assert isinstance(weight, torch.Tensor)
     return default if weight.dtype in _FP8 else weight.dtype
+
+
+def _refuse_unwritable(name: str, change: Change, layer: torch.nn.Module) -> None:
+    """Raise BadAdapter for a difference of a whole weight or bias whose storage cannot take it."""
+    for key in change.differences:
+        stored = getattr(layer, key)
+        if stored.dtype not in _WRITABLE:
+            kept = str(stored.dtype).removeprefix("torch.")
+            reason = f"its whole difference cannot be added to a {key} that this base stores as {kept}; only pairs can"
+            raise BadAdapter(name, change.path, reason)
 
 
 def layer_at(modules: Mapping[str, torch.nn.Module], path: str) -> torch.nn.Module:

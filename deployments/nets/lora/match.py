@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from deployments.nets.lora.families import LOOKS
 from deployments.nets.lora.header import FLOATS, Header
 from deployments.nets.lora.keys import Layer, layers_of
+from deployments.nets.lora.naming import halves_of, word_of
 from deployments.nets.lora.places import Base, Found, Slot
+from deployments.nets.lora.ranks import dtype_of, extent, rank_of
 from serve_app.core.errors import BadAdapter
 
 _TEXT_ENCODER = re.compile(r"lora_te\d?_|text_encoders?[._\d]|text_model\.|cond_stage")
@@ -62,8 +64,7 @@ class Match:
     @property
     def ranks(self) -> tuple[int, int]:
         """The least and the greatest; (0, 0) where there are only differences."""
-        ranks = [layer.rank for layer in self.placed if layer.rank]
-        return (min(ranks), max(ranks)) if ranks else (0, 0)
+        return extent(layer.rank for layer in self.placed)
 
 
 def match(header: Header, base: Base, parts: tuple[str, ...] = (), *, is_partial: bool = False) -> Match:
@@ -82,7 +83,7 @@ def match(header: Header, base: Base, parts: tuple[str, ...] = (), *, is_partial
     placed = tuple(_place(header, layers[name], places) for name, places in known.items())
     _refuse_twice(header.file, placed)
     is_original = any(place.is_original for places in known.values() for place in places.values())
-    layout, dtype = _layout(known, layers, is_original), _dtype(header, layers.values())
+    layout, dtype = _layout(known, layers, is_original), dtype_of(header, layers.values())
     return Match(header.file, placed, strangers, layout, dtype, is_partial)
 
 
@@ -111,7 +112,7 @@ def _place(header: Header, layer: Layer, found: Mapping[str, Found]) -> Placed:
                 header.file, layer.roles[role], f"its dtype is {dtype}, and a difference is not a whole number"
             )
     groups = tuple(Group(place.slots) for place in found.values())
-    rank = _rank(header, layer)
+    rank = rank_of(header, layer)
     for group in groups:
         if rank:
             _check_pair(header, layer, group)
@@ -121,32 +122,15 @@ def _place(header: Header, layer: Layer, found: Mapping[str, Found]) -> Placed:
     return Placed(layer.name, layer.roles, rank, groups)
 
 
-def _rank(header: Header, layer: Layer) -> int:
-    """Return the rank of a layer's pair, 0 if it has none and needs none."""
-    halves = [role for role in ("down", "up") if role in layer.roles]
-    if len(halves) == 1:
-        has, lacks = ("lora_A (down)", "lora_B (up)") if halves == ["down"] else ("lora_B (up)", "lora_A (down)")
-        raise BadAdapter(header.file, layer.name, f"it has {has} and no {lacks}")
-    if not halves:
-        if lone := [role for role in ("alpha", "up_bias") if role in layer.roles]:
-            raise BadAdapter(header.file, layer.name, f"it has {layer.roles[lone[0]]} and no pair to go with it")
-        return 0
-    down, up = (header.tensors[layer.roles[role]].shape for role in ("down", "up"))
-    if len(down) != 2 or len(up) != 2:
-        raise BadAdapter(header.file, layer.name, f"{down} and {up} are not two matrices")
-    if down[0] != up[1] or not down[0]:
-        raise BadAdapter(header.file, layer.name, f"the ranks differ: {down[0]} in {down} and {up[1]} in {up}")
-    if "alpha" in layer.roles and (shape := header.tensors[layer.roles["alpha"]].shape) not in ((), (1,)):
-        raise BadAdapter(header.file, layer.roles["alpha"], f"an alpha is one number, not {shape}")
-    return down[0]
-
-
 def _check_pair(header: Header, layer: Layer, group: Group) -> None:
     inputs = header.tensors[layer.roles["down"]].shape[1]
     outputs = header.tensors[layer.roles["up"]].shape[0]
     for slot in group.slots:
         if not slot.is_linear:
             raise BadAdapter(header.file, layer.name, f"{slot.path} is not a linear layer")
+        if "weight" not in slot.params:
+            reason = f"{slot.path} is packed in this base: it has no weight of its own to hold the pair against"
+            raise BadAdapter(header.file, layer.name, reason)
         if slot.inputs != inputs:
             raise BadAdapter(header.file, layer.name, f"it takes {inputs} inputs, and {slot.path} has {slot.inputs}")
     has = sum(slot.outputs for slot in group.slots)
@@ -179,25 +163,6 @@ def _refuse_twice(file: str, placed: Iterable[Placed]) -> None:
 
 def _layout(found: Mapping[str, Mapping[str, Found]], layers: Mapping[str, Layer], is_original: bool) -> str:
     """Return what the naming is known as: ``kohya``, ``comfy``, ``peft`` or ``bare``, and what else there is to it."""
-    first = next(iter(found))
-    names = (
-        ("lora_unet_", "kohya"),
-        ("lycoris_", "kohya"),
-        ("lora_transformer_", "kohya"),
-        ("diffusion_model.", "comfy"),
-        ("model.diffusion_model.", "comfy"),
-        ("base_model.", "peft of itself"),
-        ("transformer", "peft" if first.startswith(("transformer.", "transformer_2.")) else "bare"),
-        ("connectors.", "peft"),
-    )
-    word = next((word for prefix, word in names if first.startswith(prefix)), "bare")
     is_fused = any(len(place.slots) > 1 for places in found.values() for place in places.values())
-    halves = (
-        "down/up" if any("lora_down" in key for layer in layers.values() for key in layer.roles.values()) else "A/B"
-    )
-    return " ".join([word, halves, *(["original names"] if is_original else []), *(["fused"] if is_fused else [])])
-
-
-def _dtype(header: Header, layers: Iterable[Layer]) -> str:
-    keys = {key for layer in layers for role, key in layer.roles.items() if role != "alpha"}
-    return "+".join(sorted({header.tensors[key].dtype for key in keys}))
+    more = [*(["original names"] if is_original else []), *(["fused"] if is_fused else [])]
+    return " ".join([word_of(next(iter(found))), halves_of(layers), *more])

@@ -14,22 +14,8 @@ from functools import cache
 import torch
 
 from deployments.nets.lora.families import FAMILIES, Family, FamilyName
+from deployments.nets.lora.naming import PREFIXES
 from serve_app.core.errors import Misconfigured
-
-PREFIXES = (
-    ("base_model.model.", ""),
-    ("model.diffusion_model.", ""),
-    ("diffusion_model.", ""),
-    ("lora_transformer_", ""),
-    ("lora_unet_", ""),
-    ("lycoris_", ""),
-    ("transformer_2.", "transformer_2"),
-    ("transformer.", "transformer"),
-    ("connectors.", "connectors"),
-    ("unet.", ""),
-    ("", ""),
-)
-"""What may stand before a layer's name, and the part of the model that it names, if it does."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +109,7 @@ def _slots(part: str, module: torch.nn.Module) -> Iterator[Slot]:
         if getattr(layer, "fused_projections", False):
             raise Misconfigured("adapters", f"{part}.{name} has fused projections, and adapters would have no effect")
         params = {key: tuple(value.shape) for key, value in layer.named_parameters(recurse=False)}
-        if set(params) & {"weight", "bias"}:
+        if set(params) & {"weight", "bias"} or isinstance(layer, torch.nn.Linear):
             yield Slot(f"{part}.{name}", isinstance(layer, torch.nn.Linear), params)
 
 

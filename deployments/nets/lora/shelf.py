@@ -7,7 +7,7 @@ the artifact store, under its digest: the file may be replaced or deleted meanwh
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from deployments.nets.lora.header import read_header
@@ -34,7 +34,7 @@ class Shelf:
 
     def names(self) -> list[str]:
         """Return what can be asked for now, sorted."""
-        return sorted({path.stem for directory in self._directories for path in directory.glob(f"*{_SUFFIX}")})
+        return sorted(names_in(self._directories))
 
     def find(self, name: str, prefixes: Sequence[str] = ("",)) -> Path:
         """Return the file of ``name``, with or without its suffix; of `character-...`, under each of ``prefixes``.
@@ -43,15 +43,10 @@ class Shelf:
         """
         if Path(name).name != name or name.startswith("."):
             raise Unknown("adapter", name)
-        for candidate in _candidates(name, prefixes):
-            for directory in self._directories:
-                if (path := directory / f"{candidate}{_SUFFIX}").is_file():
-                    return path
-        pickled = (
-            directory / f"{name.removesuffix(each)}{each}" for directory in self._directories for each in _PICKLED
-        )
-        if found := next((path for path in pickled if path.is_file()), None):
-            raise BadAdapter(found.name, None, "it is pickled, and a pickle runs code; only safetensors are read")
+        for candidate in candidates(name, prefixes):
+            if path := find_file(candidate, self._directories):
+                return path
+        refuse_pickled(name, self._directories)
         raise Unknown("adapter", name, self.names())
 
     def keep(self, path: Path) -> str:
@@ -86,12 +81,36 @@ class Shelf:
         return True
 
 
-def _candidates(name: str, prefixes: Sequence[str]) -> Iterator[str]:
+def candidates(name: str, prefixes: Sequence[str]) -> Iterator[str]:
+    """Yield what ``name`` may be called, without its suffix: a `character-...` under each of ``prefixes``."""
     stem = name.removesuffix(_SUFFIX)
     if stem.startswith(_CHARACTER):
         yield from (prefix + stem for prefix in prefixes)
     else:
         yield stem
+
+
+def names_in(directories: Iterable[Path]) -> set[str]:
+    """Return the names of all files in ``directories`` that are not hidden, without their suffix."""
+    paths = (path for directory in directories for path in directory.glob(f"*{_SUFFIX}"))
+    return {path.stem for path in paths if not path.name.startswith(".")}
+
+
+def find_file(name: str, directories: Sequence[Path]) -> Path | None:
+    """Return the file of ``name`` in the first directory that has it."""
+    if Path(name).name != name or name.startswith("."):
+        return None
+    return next((path for each in directories if (path := each / f"{name}{_SUFFIX}").is_file()), None)
+
+
+def refuse_pickled(name: str, directories: Sequence[Path]) -> None:
+    """Raise BadAdapter where ``name`` is there as a pickle alone."""
+    if Path(name).name != name:
+        return
+    stem = next((name.removesuffix(each) for each in (_SUFFIX, *_PICKLED) if name.endswith(each)), name)
+    paths = (directory / f"{stem}{each}" for directory in directories for each in _PICKLED)
+    if found := next((path for path in paths if path.is_file()), None):
+        raise BadAdapter(found.name, None, "it is pickled, and a pickle runs code; only safetensors are read")
 
 
 def _stamp(path: Path) -> _Stamp:

@@ -12,6 +12,13 @@ from serve_app.core.errors import Misconfigured
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
 
+def narrow_dtype(modules: Mapping[str, torch.nn.Module]) -> str | None:
+    """Return the dtype of a weight that cannot be changed in place, such as FP8; None where there is no such weight."""
+    dtypes = (parameter.dtype for module in modules.values() for parameter in module.parameters())
+    found = next((dtype for dtype in dtypes if dtype not in _FLOATS), None)
+    return None if found is None else str(found).removeprefix("torch.")
+
+
 class Pristine:
     """Copies of weights that were changed, by `path.name`, on the CPU."""
 

@@ -6,6 +6,7 @@ or public domain according to the notes in ``skimage/data/_fetchers.py``; the re
 statistics of photographs.
 """
 
+from fractions import Fraction
 from importlib.resources import files
 from io import BytesIO
 
@@ -57,6 +58,20 @@ def resize(picture: Picture, height: int, width: int, kernel: Resampling) -> Pic
 def halve(picture: Picture, reduction: str) -> Picture:
     """Return ``picture`` at half its (even) height and width, by one of ``REDUCTIONS``."""
     return resize(picture, picture.shape[0] // 2, picture.shape[1] // 2, REDUCTIONS[reduction])
+
+
+def reduce(picture: Picture, reduction: str, ratio: Fraction) -> Picture:
+    """Return ``picture`` smaller by ``ratio``, which divides its sides into whole px, by one of ``REDUCTIONS``."""
+    if reduction == "area":  # a box over whole pixels only: at x1.5 each pixel has to be split first
+        picture = picture.repeat(ratio.denominator, axis=0).repeat(ratio.denominator, axis=1)
+        ratio = Fraction(ratio.numerator)
+    height, width = (int(side / ratio) for side in picture.shape[:2])
+    return resize(picture, height, width, REDUCTIONS[reduction])
+
+
+def divisible(picture: Picture, step: int) -> Picture:
+    """Return the top left of ``picture``, as much as has a height and a width that are multiples of ``step`` px."""
+    return picture[: picture.shape[0] // step * step, : picture.shape[1] // step * step]
 
 
 def psnr_y(picture: Picture, truth: Picture, border: int = 4) -> float:

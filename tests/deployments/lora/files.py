@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +46,13 @@ class Make:
     seed: int = 0
     only: str = ""
     """Layers whose path has this in it."""
+    layers: Mapping[str, torch.nn.Linear] | None = field(default=None, compare=False, repr=False)
+    """Path -> layer, of another model than the family's tiny one of `bases`."""
+
+    @property
+    def places(self) -> Mapping[str, torch.nn.Linear]:
+        """The layers that the file may be for."""
+        return linear_layers(self.family) if self.layers is None else self.layers
 
 
 @dataclass
@@ -72,7 +79,7 @@ def make(what: Make) -> Made:
         part, _, path = paths[0].partition(".")
         flat = {"flat_path": _flat(path), "flat_original": _flat(original)}
         name = naming.format(part=part, path=path, original=original, **flat)
-        layers = [linear_layers(what.family)[each] for each in paths]
+        layers = [what.places[each] for each in paths]
         rank = what.rank + (index % 4 if what.is_varied else 0)
         down, up = _halves(layers, rank * (len(layers) if what.is_stacked else 1), what, generator)
         made.tensors[name + down_name], made.tensors[name + up_name] = down, up
@@ -99,7 +106,7 @@ def _halves(
 
 
 def _expect(made: Made, what: Make, paths: Sequence[str], dense: torch.Tensor) -> None:
-    sizes = [linear_layers(what.family)[path].out_features for path in paths]
+    sizes = [what.places[path].out_features for path in paths]
     for path, rows in zip(paths, torch.split(dense, sizes), strict=True):
         # The last modulation of the authors' Flux gives shift and scale; that of diffusers gives scale and shift.
         is_swapped = what.family == "flux" and path.endswith("norm_out.linear") and _is_original(what)
@@ -110,7 +117,7 @@ def _expect(made: Made, what: Make, paths: Sequence[str], dense: torch.Tensor) -
 
 def _groups(what: Make) -> dict[str, list[str]]:
     """Return the file's layers: a name -> the layers of diffusers behind it, several where the authors fuse them."""
-    paths = [path for path in linear_layers(what.family) if what.only in path]
+    paths = [path for path in what.places if what.only in path]
     if not _names_parts(what):
         paths = [path for path in paths if not path.startswith("transformer_2.")]
     if not _is_original(what):

@@ -183,7 +183,7 @@ def test_weights_in_fp8_cannot_be_baked_into_and_can_be_worn(short: dict[str, to
 def test_an_adapter_too_faint_for_the_dtype_is_told_apart(short: dict[str, torch.nn.Module], tmp_path: Path) -> None:
     loaded = _load(make(Make("ltx2", only="proj_out")), short, tmp_path / "x", BF16)
     assert Unfused(short, [(loaded, 1.0)]).silent(CPU) == []
-    assert set(Unfused(short, [(loaded, 1e-12)]).silent(CPU)) == set(loaded.changes)
+    assert {path for _, path in Unfused(short, [(loaded, 1e-12)]).silent(CPU)} == set(loaded.changes)
     kept = _load(make(Make("ltx2", only="proj_out")), short, tmp_path / "y", None)
     assert len(Baked(short, CPU).hold("x", [(kept, 1e-12)])) == len(kept.changes)
 
@@ -218,6 +218,6 @@ def test_a_layer_whose_forward_somebody_else_replaced_gets_the_same(
     if is_wrapped:
         vars(layer)["forward"] = theirs
     with torch.no_grad(), Unfused(parts, [(loaded, 0.5), (loaded, 0.25)]).applied():
-        assert torch.allclose(layer(x), functional.linear(x, layer.weight + 0.75 * dense, layer.bias), atol=1e-6)
+        assert torch.allclose(layer(x), functional.linear(x, layer.weight + 0.75 * dense, layer.bias), atol=1e-5)
     assert len(calls) == is_wrapped
     assert vars(layer).get("forward") is (theirs if is_wrapped else None)

@@ -183,3 +183,11 @@ def test_one_wrong_byte_is_refused_or_only_another_number(whole: bytes, where: i
     path = tmp_path / "x.safetensors"
     path.write_bytes(data)
     _outcome(path)
+
+
+@pytest.mark.parametrize("length", [0x0280, 0x0380, 0x0480, 0x0580])
+def test_a_header_whose_length_begins_as_a_pickle_does_is_read(length: int, tmp_path: Path) -> None:
+    header = json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).ljust(length).encode()
+    path = tmp_path / "unlucky.safetensors"
+    path.write_bytes(length.to_bytes(8, "little") + header + bytes(4))
+    assert set(read_header(path).tensors) == {"a"}

@@ -1,0 +1,1 @@
+"""Judging files that exist: finding them, asking the judges, and showing what they said."""
