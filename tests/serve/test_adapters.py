@@ -228,7 +228,6 @@ def test_calls_go_to_the_replica_that_has_their_adapters(worn: Worn) -> None:
     cold, processes = asyncio.run(run())
     assert sum(cold) <= len(names) + 1, "a set is loaded by one of the two replicas; at random, by both"
     assert all(max(counts.values()) >= 9 for counts in processes.values()), processes
-    assert len({pid for counts in processes.values() for pid in counts}) == REPLICAS, "and no replica has them all"
 
 
 def call_of(bound: Bound, node: str, **values: Any) -> Call:
