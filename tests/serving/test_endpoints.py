@@ -35,7 +35,7 @@ def configured(directory: Path, pipelines: tuple[str, ...] = PIPELINES, **more: 
         "generate.qwen_image": {"model": "/qwen", "variant": variants["qwen_image"]},
         "generate.z_image": {"model": "/z"},
         "generate.wan": {"model": "/wan", "variant": variants["wan"]},
-        "generate.remote": {"url": "https://me:secret@clips.example/v1", "model": "wan2.6", "usd_per_clip": 0.1},
+        "generate.remote": {"url": "https://clips.example/v1", "model": "wan2.6", "usd_per_clip": 0.1},
     }
     used = {"flux-image": "flux", "qwen-image": "qwen_image", "z-image": "z_image", "wan-video": "wan"}
     wanted = {f"generate.{used.get(name, 'remote')}" for name in pipelines}
