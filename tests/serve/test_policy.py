@@ -90,8 +90,9 @@ def test_a_budget_in_usd_stops_a_replica_at_its_next_step(client: Client) -> Non
     assert kinds[-1] == "failed"
     assert "budget.spent" in kinds
     (attempt,) = report["attempts"]
-    (step,) = attempt["steps"]
-    assert (step["node"], step["ended"]) == ("draft", "cancelled")
+    ended = {step["node"]: step["ended"] for step in attempt["steps"]}
+    assert ended["draft"] == "cancelled"
+    assert set(ended) <= {"draft", "judge"}, "the judge looks at chunks as they come; nothing else has begun"
     assert 0.9 * budget_usd <= report["cost"]["usd"] <= 2.0 * budget_usd
     _, _, kinds = run(client, {}, {})
     assert kinds[-1] == "succeeded", "the replica is free again"

@@ -106,7 +106,7 @@ def test_a_raw_payload_passes_by_reference_and_is_not_copied_to_be_read(driver: 
 def test_a_typed_error_crosses_actors_with_its_fields(driver: Any) -> None:
     error = driver.fail.remote().result(timeout_s=30)
     assert error["type"] == "Rejected"
-    assert error["args"] == ("dark", 3, 0.5, "too dark")
+    assert error["args"] == ("dark", 3, 0.5, "too dark", False)
 
 
 def test_cancelling_a_response_cancels_the_replicas_generator(driver: Any) -> None:
