@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import httpx
 
 from serve_app.core.errors import InvalidInput, Misconfigured, StageFailed, Unavailable
+
+T = TypeVar("T")
 
 _TOO_BUSY = (429, 503)
 """Answers that say: nothing was begun, come again."""
@@ -120,37 +122,31 @@ class Server:
         return self._address.is_idempotent
 
     async def get(self, path: str, may_be_gone: bool = False) -> httpx.Response:
-        """Fetch what costs nothing, again and again if it must be. Raises as ``order``, and never StageFailed.
+        """Fetch what costs nothing, again and again if it must be. Raises as ``order``, but never StageFailed for silence.
 
         What ``may_be_gone`` is returned with its 404.
         """
-        pause_s, doubt = self._address.backoff_s, ""
-        for remaining in range(self._address.retries, -1, -1):
-            url = self._url(path)
-            try:
-                answer = await self._client.get(url, headers=self._headers(url, "application/json"))
-                if not _is_worth_another(answer):
-                    if not (may_be_gone and answer.status_code == 404):
-                        self._refuse(answer)
-                    return answer
-                doubt = f"the answer was {answer.status_code}"
-                pause_s = _asked_pause_s(answer, pause_s)
-            except httpx.TransportError as error:
-                doubt = f"{type(error).__name__}"
-            if remaining:
-                await asyncio.sleep(min(pause_s, _LONGEST_PAUSE_S))
-                pause_s *= 2
-        raise Unavailable(self._address.url, f"{path}: {doubt}")
+
+        async def whole(answer: httpx.Response) -> httpx.Response:
+            await answer.aread()
+            if not (may_be_gone and answer.status_code == 404):
+                self._refuse(answer)
+            return answer
+
+        return await self._again(path, "application/json", whole)
 
     async def fetch(self, path: str, most_bytes: int) -> bytes:
         """Fetch a file of ``most_bytes`` at the most. Raises as ``get``, and StageFailed for a larger one."""
-        pause_s, doubt = self._address.backoff_s, ""
+        return await self._again(path, "*/*", lambda answer: self._received(answer, most_bytes))
+
+    async def _again(self, path: str, accept: str, receive: Callable[[httpx.Response], Awaitable[T]]) -> T:
+        """Ask until an answer is worth receiving; raise Unavailable after the last try."""
+        pause_s, doubt, url = self._address.backoff_s, "", self._url(path)
         for remaining in range(self._address.retries, -1, -1):
-            url = self._url(path)
             try:
-                async with self._client.stream("GET", url, headers=self._headers(url, "*/*")) as answer:
+                async with self._client.stream("GET", url, headers=self._headers(url, accept)) as answer:
                     if not _is_worth_another(answer):
-                        return await self._received(answer, most_bytes)
+                        return await receive(answer)
                     doubt = f"the answer was {answer.status_code}"
                     pause_s = _asked_pause_s(answer, pause_s)
             except httpx.TransportError as error:
