@@ -14,6 +14,7 @@ from diffusers.hooks import apply_group_offloading
 from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 
 from deployments.nets.held import Options
+from deployments.nets.memory import weights_bytes
 from serve_app.core.errors import Misconfigured
 
 STORED = torch.float8_e4m3fn
@@ -112,6 +113,4 @@ def compile_blocks(net: Any) -> None:
 def bytes_of(pipeline: Any) -> dict[str, int]:
     """Return what the weights of each part take, wherever they are."""
     parts = {name: part for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)}
-    return {
-        name: sum(tensor.nbytes for tensor in (*part.parameters(), *part.buffers())) for name, part in parts.items()
-    }
+    return {name: sum(weights_bytes(part).values()) for name, part in parts.items()}
