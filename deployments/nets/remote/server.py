@@ -122,7 +122,7 @@ class Server:
         return self._address.is_idempotent
 
     async def get(self, path: str, may_be_gone: bool = False) -> httpx.Response:
-        """Fetch what costs nothing, again and again if it must be. Raises as ``order``, but never StageFailed for silence.
+        """Fetch what costs nothing, again and again if it must be. Raises as ``order``; silence is Unavailable.
 
         What ``may_be_gone`` is returned with its 404.
         """
